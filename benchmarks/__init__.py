@@ -1,0 +1,1 @@
+"""Speed, recipes, committed results and the tables made of them."""

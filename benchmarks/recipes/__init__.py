@@ -1,0 +1,1 @@
+"""Recipes: functions that return an Experiment. `mmgraph run benchmarks.recipes.tiktok:lightgcn`."""
