@@ -1,0 +1,336 @@
+"""The sparse matrix that every op reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Norm = Literal["sym", "row"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CSR:
+    """An immutable sparse matrix ``A`` of shape [R, C] in compressed rows, with its transpose cached.
+
+    ``A = diag(row_scale) · S · diag(col_scale)`` where ``S`` holds ``values`` (ones when ``None``). The
+    scales exist so that a symmetric-normalised adjacency needs no stored weights: see :meth:`normalized`.
+    Duplicate edges are kept and add up. Build one with :meth:`from_edges` or :meth:`bipartite`.
+
+    Attributes:
+        indptr: [R + 1] int64, where each row's edges start.
+        indices: [E] int32 (int64 when C >= 2^31), the column of each edge, ascending within a row.
+        values: [E] the weight of each edge, or None for ones.
+        shape: (R, C).
+        symmetric: A is its own transpose, and :meth:`transpose` returns ``self``.
+        row_scale: [R] or None.
+        col_scale: [C] or None.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor | None
+    shape: tuple[int, int]
+    symmetric: bool = False
+    row_scale: Tensor | None = None
+    col_scale: Tensor | None = None
+    # What depends on the pattern only (row of each edge, transpose, int32 offsets); shared by every matrix
+    # made from this one with other values.
+    _pattern: dict[str, Any] = field(default_factory=dict)
+    _cache: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows, cols = self.shape
+        if self.indptr.shape != (rows + 1,) or self.indptr.dtype != torch.int64:
+            raise ValueError(
+                f"indptr must be int64 [{rows + 1}], got {self.indptr.dtype} {list(self.indptr.shape)}"
+            )
+        if self.indices.dim() != 1 or self.indices.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"indices must be one-dimensional int32 or int64, got {self.indices.dtype}")
+        edges = self.indices.numel()
+        if self.values is not None and (self.values.shape[:1] != (edges,) or self.values.dim() != 1):
+            raise ValueError(f"values must be [{edges}], got {list(self.values.shape)}")
+        for name, scale, size in (("row", self.row_scale, rows), ("col", self.col_scale, cols)):
+            if scale is not None and scale.shape != (size,):
+                raise ValueError(f"{name}_scale must be [{size}], got {list(scale.shape)}")
+        if self.symmetric and rows != cols:
+            raise ValueError(f"a symmetric matrix is square, got {self.shape}")
+
+    # -- building ----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_edges(
+        cls,
+        row: Tensor,
+        col: Tensor,
+        shape: tuple[int, int],
+        values: Tensor | None = None,
+        symmetric: bool = False,
+    ) -> CSR:
+        """Sorts edges by row, then column. The sort is stable, duplicates are kept.
+
+        Args:
+            row: [E] integers in 0..R-1.
+            col: [E] integers in 0..C-1.
+            shape: (R, C).
+            values: [E] floating point, or None for ones. Gradients flow through it.
+            symmetric: says that the edges already are symmetric, values included (checked).
+
+        Raises:
+            ValueError: sizes differ, an index lies outside the shape, or ``symmetric`` is not true of the
+                edges.
+        """
+        rows, cols = int(shape[0]), int(shape[1])
+        if row.dim() != 1 or row.shape != col.shape:
+            raise ValueError(f"row and col must be [E] alike, got {list(row.shape)} and {list(col.shape)}")
+        if values is not None and values.shape != row.shape:
+            raise ValueError(f"values must be {list(row.shape)}, got {list(values.shape)}")
+        if row.numel():
+            for name, index, size in (("row", row, rows), ("col", col, cols)):
+                low, high = (int(bound) for bound in torch.aminmax(index))
+                if low < 0 or high >= size:
+                    raise ValueError(f"{name} runs from {low} to {high}, outside 0..{size - 1}")
+        row, col = row.long(), col.long()
+        if rows * cols < 2**63:
+            key, order = torch.sort(row * cols + col, stable=True)
+            row, col = key // max(cols, 1), key % max(cols, 1)
+            del key
+        else:
+            order = torch.argsort(col, stable=True)
+            order = order[torch.argsort(row[order], stable=True)]
+            row, col = row[order], col[order]
+        out = cls(
+            indptr=_offsets(row, rows),
+            indices=col.to(_index_dtype(cols)),
+            values=None if values is None else values[order],
+            shape=(rows, cols),
+            symmetric=symmetric,
+        )
+        if symmetric and not _is_symmetric(row, col, out.values):
+            raise ValueError(
+                "symmetric=True, but some edge (i, j) has no (j, i) of the same value: "
+                "pass both directions, or use CSR.bipartite"
+            )
+        return out
+
+    @classmethod
+    def bipartite(cls, row: Tensor, col: Tensor, shape: tuple[int, int], values: Tensor | None = None) -> CSR:
+        """The square symmetric matrix ``[[0, R], [Rᵀ, 0]]`` over R + C stacked nodes (users, then
+        videos)."""
+        total = shape[0] + shape[1]
+        col = col + shape[0]
+        both = None if values is None else torch.cat([values, values])
+        return cls.from_edges(torch.cat([row, col]), torch.cat([col, row]), (total, total), both, True)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    @property
+    def num_edges(self) -> int:
+        """Edges stored, duplicates counted."""
+        return self.indices.numel()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors lie."""
+        return self.indices.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights (float32 when there are none)."""
+        for tensor in (self.values, self.row_scale, self.col_scale):
+            if tensor is not None:
+                return tensor.dtype
+        return torch.float32
+
+    def degree(self) -> Tensor:
+        """[R] int64, the edges of each row (counted, not weighted)."""
+        return self.indptr[1:] - self.indptr[:-1]
+
+    def row_indices(self) -> Tensor:
+        """[E] the row of each edge, of the type of ``indices``; cached."""
+        if "rows" not in self._pattern:
+            rows = torch.arange(self.shape[0], device=self.device, dtype=_index_dtype(self.shape[0]))
+            self._pattern["rows"] = torch.repeat_interleave(rows, self.degree(), output_size=self.num_edges)
+        return self._pattern["rows"]
+
+    def weights(self) -> Tensor | None:
+        """[E] the full weight of each edge, scales multiplied in; None when all are one."""
+        out = self.values
+        if self.row_scale is not None:
+            scale = self.row_scale[self.row_indices()]
+            out = scale if out is None else out * scale
+        if self.col_scale is not None:
+            scale = self.col_scale[self.indices]
+            out = scale if out is None else out * scale
+        return out
+
+    def dense(self) -> Tensor:
+        """[R, C] dense copy; duplicates summed. For tests and small graphs."""
+        weights = self.weights()
+        if weights is None:
+            weights = torch.ones(self.num_edges, device=self.device)
+        index = (self.row_indices().long(), self.indices.long())
+        return torch.zeros(self.shape, dtype=weights.dtype, device=self.device).index_put(
+            index, weights, accumulate=True
+        )
+
+    def __repr__(self) -> str:
+        kind = "symmetric, " if self.symmetric else ""
+        size = f"{self.shape[0]} x {self.shape[1]}, {kind}{self.num_edges} edges"
+        return f"CSR({size}, {self.dtype}, {self.device})"
+
+    # -- other matrices of the same pattern --------------------------------------------------------
+
+    def transpose(self) -> CSR:
+        """Aᵀ, [C, R]. Built once and cached; ``self`` when symmetric."""
+        if self.symmetric:
+            return self
+        if "transpose" not in self._cache:
+            indptr, indices, order = self._transposed_pattern()
+            out = CSR(
+                indptr,
+                indices,
+                None if self.values is None else self.values[order],
+                (self.shape[1], self.shape[0]),
+                row_scale=self.col_scale,
+                col_scale=self.row_scale,
+            )
+            if self.values is not None and self.values.requires_grad:
+                return out  # its values belong to one autograd graph, so it is not kept
+            out._cache["transpose"] = self
+            self._cache["transpose"] = out
+        return self._cache["transpose"]
+
+    def _transposed_pattern(self) -> tuple[Tensor, Tensor, Tensor]:
+        """indptr, indices of Aᵀ and the [E] position in A of each of its edges."""
+        if "transposed" not in self._pattern:
+            # Stable: within a column the rows stay ascending, so Aᵀ is sorted too.
+            col, order = torch.sort(self.indices, stable=True)
+            self._pattern["transposed"] = (_offsets(col, self.shape[1]), self.row_indices()[order], order)
+        return self._pattern["transposed"]
+
+    def with_values(self, values: Tensor | None, symmetric: bool | None = None) -> CSR:
+        """The same pattern with other values ([E] in the order of ``indices``), scales dropped.
+
+        Pass ``symmetric=True`` when the values of a symmetric pattern are symmetric again.
+        """
+        if symmetric is None:
+            symmetric = self.symmetric and values is None
+        return CSR(self.indptr, self.indices, values, self.shape, symmetric, _pattern=self._pattern)
+
+    def normalized(self, norm: Norm | None, *, store: bool = True) -> CSR:
+        """The normalised matrix; weighted degrees, and a node without edges gives 0, not NaN.
+
+        ``"sym"``: ``d_r^-1/2 · w · d_c^-1/2`` (LightGCN, GCN). ``"row"``: ``w / d_r`` (mean aggregation).
+        ``None``: the matrix as it is.
+
+        Args:
+            norm: which.
+            store: True writes one weight an edge. False keeps two vectors of scales instead, R + C numbers
+                in place of E, multiplied in on the fly.
+
+        Raises:
+            ValueError: an unknown norm, or a negative weighted degree under ``"sym"``.
+        """
+        if norm is None:
+            return self
+        if norm not in ("sym", "row"):
+            raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
+        weights = self.weights()
+        dtype = self.dtype
+        if weights is None:
+            row_degree = self.degree().to(dtype)
+            col_degree = torch.bincount(self.indices, minlength=self.shape[1]).to(dtype)
+        else:
+            row_degree = weights.new_zeros(self.shape[0]).index_add(0, self.row_indices(), weights)
+            col_degree = weights.new_zeros(self.shape[1]).index_add(0, self.indices, weights)
+        symmetric = self.symmetric and norm == "sym"
+        if norm == "row":
+            row_scale, col_scale = _power(row_degree, -1.0), None
+        else:
+            row_scale, col_scale = _power(row_degree, -0.5), _power(col_degree, -0.5)
+            if symmetric:
+                col_scale = row_scale
+        scaled = CSR(
+            self.indptr, self.indices, weights, self.shape, symmetric, row_scale, col_scale, self._pattern
+        )
+        return scaled.with_values(scaled.weights(), symmetric) if store else scaled
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CSR:
+        """A copy on another device, or with weights of another type. The transpose is rebuilt there."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device=device, dtype=dtype)
+
+        same_device = device is None or torch.device(device) == self.device
+        if same_device and (dtype is None or dtype == self.dtype):
+            return self
+        return replace(
+            self,
+            indptr=self.indptr.to(device),
+            indices=self.indices.to(device),
+            values=move(self.values),
+            row_scale=move(self.row_scale),
+            col_scale=move(self.col_scale),
+            _pattern=self._pattern if same_device else {},
+            _cache={},
+        )
+
+    def select(self, rows: Tensor) -> tuple[CSR, Tensor]:
+        """The matrix of some rows, [len(rows), C], in their order, and the [E'] positions of its edges in
+        A.
+
+        Args:
+            rows: [B] integers; repeats are allowed.
+        """
+        rows = rows.long()
+        start = self.indptr[rows]
+        count = self.indptr[rows + 1] - start
+        indptr = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(count, 0, out=indptr[1:])
+        total = int(indptr[-1])
+        edges = torch.repeat_interleave(start - indptr[:-1], count, output_size=total)
+        edges += torch.arange(total, device=self.device)
+        out = CSR(
+            indptr,
+            self.indices[edges],
+            None if self.values is None else self.values[edges],
+            (rows.numel(), self.shape[1]),
+            row_scale=None if self.row_scale is None else self.row_scale[rows],
+            col_scale=self.col_scale,
+        )
+        return out, edges
+
+
+def _index_dtype(size: int) -> torch.dtype:
+    return torch.int32 if size < 2**31 else torch.int64
+
+
+def _offsets(sorted_rows: Tensor, num_rows: int) -> Tensor:
+    out = torch.zeros(num_rows + 1, dtype=torch.int64, device=sorted_rows.device)
+    torch.cumsum(torch.bincount(sorted_rows, minlength=num_rows), 0, out=out[1:])
+    return out
+
+
+def _power(degree: Tensor, exponent: float) -> Tensor:
+    if bool((degree < 0).any()):
+        raise ValueError("a node's weighted degree is negative, its normalisation has no meaning")
+    return torch.where(degree > 0, degree.clamp(min=torch.finfo(degree.dtype).tiny).pow(exponent), 0.0)
+
+
+def _is_symmetric(row: Tensor, col: Tensor, values: Tensor | None) -> bool:
+    """Whether the multisets {(i, j, w)} and {(j, i, w)} agree, by a 63-bit hash of each: one pass, no
+    sort."""
+
+    def mix(index: Tensor, key: int) -> Tensor:
+        out = (index + key) * -7046029254386353131
+        out = (out ^ (out >> 29)) * -4658895280553007687
+        return out ^ (out >> 32)
+
+    weight = torch.ones_like(row) if values is None else mix(values.detach().double().view(torch.int64), 11)
+    first, second = mix(row, 3), mix(col, 3)
+    forward = (mix(first + 5 * second, 17) * weight).sum()
+    backward = (mix(second + 5 * first, 17) * weight).sum()
+    return bool(forward == backward)

@@ -1,0 +1,28 @@
+"""Which implementation an op runs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal
+
+from torch import Tensor
+
+Impl = Literal["auto", "reference", "cpu", "triton"]
+
+
+def resolve(impl: str, x: Tensor) -> str:
+    """The implementation for ``x``: "auto" is "cpu" on CPU, "triton" on CUDA when installed, else
+    "reference".
+
+    Raises:
+        ValueError: an unknown name, or "cpu" for a tensor that is not on CPU.
+    """
+    if impl == "auto":
+        if x.device.type == "cpu":
+            return "cpu"
+        return "triton" if x.device.type == "cuda" and find_spec("triton") is not None else "reference"
+    if impl not in ("reference", "cpu", "triton"):
+        raise ValueError(f"impl must be 'auto', 'reference', 'cpu' or 'triton', got {impl!r}")
+    if impl == "cpu" and x.device.type != "cpu":
+        raise ValueError(f"impl='cpu' needs tensors on CPU, got {x.device}")
+    return impl

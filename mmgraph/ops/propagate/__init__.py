@@ -1,0 +1,281 @@
+"""K layers of linear propagation and their weighted sum, for the rows that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmgraph.ops.csr import CSR
+from mmgraph.ops.dispatch import resolve
+from mmgraph.ops.propagate import reference
+from mmgraph.ops.spmm import Operand, backend, check_operand, operand, rows_adjoint, select
+
+__all__ = ["propagate"]
+
+
+def propagate(
+    a: CSR,
+    x: Tensor,
+    num_layers: int,
+    *,
+    weights: Tensor | Sequence[float] | None = None,
+    rows: Tensor | None = None,
+    mask: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """``y = sum over k = 0..K of weights[k] · Aᵏ x``, or some of its rows; exact.
+
+    LightGCN's propagation (He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126) with the mean of
+    the layers by default. The map is linear, so backward keeps no layer: it runs the same recurrence on the
+    gradient in Horner form, ``Aᵀ(Aᵀ(Aᵀ w₃g + w₂g) + w₁g) + w₀g``. With ``rows`` the last layer is computed
+    for these rows only, and the first product of the backward starts from them. Differentiable in ``x`` and
+    in ``weights``.
+
+    Args:
+        a: [N, N].
+        x: [N, D], or [N, M, D]: several right-hand sides side by side (modalities that share a graph).
+        num_layers: K, 0 or more.
+        weights: K + 1 numbers, or a tensor [K + 1] that may require a gradient; the mean by default. ``[0,
+            …, 0, 1]`` is the last layer alone.
+        rows: [B] integers: only these rows of the result, repeats allowed.
+        mask: [E] as in :func:`mmgraph.ops.spmm`, one mask for all layers.
+        impl: as in :func:`mmgraph.ops.spmm`.
+
+    Returns:
+        [N, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept.
+
+    Raises:
+        ValueError: sizes do not fit, or the weights of ``a`` require a gradient (use
+            :func:`mmgraph.ops.spmm`, layer by layer, for attention).
+    """
+    check_operand(a, x)
+    if a.shape[0] != a.shape[1]:
+        raise ValueError(f"propagation needs a square matrix, got {list(a.shape)}")
+    if num_layers < 0:
+        raise ValueError(f"num_layers must be 0 or more, got {num_layers}")
+    if a.values is not None and a.values.requires_grad:
+        raise ValueError("propagate gives no gradient to the weights of edges: call spmm layer by layer")
+    if weights is None:
+        weights = [1.0 / (num_layers + 1)] * (num_layers + 1)
+    if len(weights) != num_layers + 1:
+        raise ValueError(f"{num_layers} layers need {num_layers + 1} weights, got {len(weights)}")
+    name = resolve(impl, x)
+    if mask is not None:
+        if mask.shape != (a.num_edges,):
+            raise ValueError(f"mask must be [{a.num_edges}], one an edge, got {list(mask.shape)}")
+        full = a.weights()
+        a = a.with_values(mask.to(x.dtype) if full is None else full * mask.to(full.dtype), False)
+    if name == "reference":
+        return reference.propagate(a, x, weights, rows)
+    if not isinstance(weights, Tensor):
+        weights = torch.tensor(weights, dtype=torch.float64)
+    flat = x.reshape(x.shape[0], -1)
+    rows = None if rows is None else rows.long()
+    out = torch.ops.mmgraph.propagate(*operand(a), a.row_scale, a.col_scale, flat, weights, rows, name)
+    return out.reshape(-1, *x.shape[1:])
+
+
+def _times(a: Operand, row_scale: Tensor | None, col_scale: Tensor | None, x: Tensor, impl: str) -> Tensor:
+    if col_scale is not None:
+        x = x * col_scale.to(x.dtype).unsqueeze(1)
+    out = backend(impl).matmul(a.indptr, a.indices, a.values, x)
+    return out if row_scale is None else out.mul_(row_scale.to(x.dtype).unsqueeze(1))
+
+
+def _times_rows(
+    a: Operand, row_scale: Tensor | None, col_scale: Tensor | None, rows: Tensor, x: Tensor, impl: str
+) -> Tensor:
+    if col_scale is not None:
+        x = x * col_scale.to(x.dtype).unsqueeze(1)
+    out = backend(impl).matmul(*select(a.indptr, a.indices, a.values, rows), x)
+    return out if row_scale is None else out.mul_(row_scale[rows].to(x.dtype).unsqueeze(1))
+
+
+@torch.library.custom_op("mmgraph::propagate", mutates_args=())
+def _propagate(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    row_scale: Tensor | None,
+    col_scale: Tensor | None,
+    x: Tensor,
+    weights: Tensor,
+    rows: Tensor | None,
+    impl: str,
+) -> Tensor:
+    a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
+    weight = weights.tolist()
+    last = len(weight) - 1
+    out = (x if rows is None else x[rows]) * weight[0]
+    layer = x
+    for k in range(1, last + 1):
+        if k == last and rows is not None:
+            out.add_(_times_rows(a, row_scale, col_scale, rows, layer, impl), alpha=weight[k])
+            break
+        layer = _times(a, row_scale, col_scale, layer, impl)
+        if weight[k]:
+            out.add_(layer if rows is None else layer[rows], alpha=weight[k])
+    return out
+
+
+@_propagate.register_fake
+def _(
+    indptr,
+    indices,
+    values,
+    t_indptr,
+    t_indices,
+    t_values,
+    t_order,
+    row_scale,
+    col_scale,
+    x,
+    weights,
+    rows,
+    impl,
+):
+    return x.new_empty(x.shape[0] if rows is None else rows.shape[0], x.shape[1])
+
+
+def _propagate_setup(ctx, inputs, output):
+    *tensors, x, weights, rows, ctx.impl = inputs
+    ctx.save_for_backward(*tensors, x if ctx.needs_input_grad[10] else None, weights, rows)
+
+
+def _propagate_backward(ctx, grad):
+    *tensors, x, weights, rows = ctx.saved_tensors
+    grad = grad.contiguous()
+    grad_x = grad_weights = None
+    if ctx.needs_input_grad[9]:
+        grad_x = torch.ops.mmgraph.propagate_adjoint(*tensors, grad, weights, rows, ctx.impl)
+    if ctx.needs_input_grad[10]:
+        grad_weights = torch.ops.mmgraph.propagate_dots(*tensors, x, grad, weights, rows, ctx.impl)
+    return (None,) * 9 + (grad_x, grad_weights, None, None)
+
+
+_propagate.register_autograd(_propagate_backward, setup_context=_propagate_setup)
+
+
+@torch.library.custom_op("mmgraph::propagate_adjoint", mutates_args=())
+def _propagate_adjoint(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    row_scale: Tensor | None,
+    col_scale: Tensor | None,
+    grad: Tensor,
+    weights: Tensor,
+    rows: Tensor | None,
+    impl: str,
+) -> Tensor:
+    """Horner form on the gradient. Only ``rows`` of it are not zero, which the first product uses."""
+    if t_values is None and values is not None:
+        assert t_order is not None
+        t_values = values[t_order]
+    a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
+    back = Operand(t_indptr, t_indices, t_values, indptr, indices, values, None)
+    weight = weights.tolist()
+    last = len(weight) - 1
+    if rows is None:
+        out = grad * weight[last]
+        for k in range(last - 1, -1, -1):
+            out = _times(back, col_scale, row_scale, out, impl)
+            if weight[k]:
+                out.add_(grad, alpha=weight[k])
+        return out
+    if last == 0:
+        nodes = t_indptr.numel() - 1
+        return grad.new_zeros(nodes, grad.shape[1]).index_add_(0, rows, grad * weight[0])
+    scaled = grad * weight[last]
+    if row_scale is not None:
+        scaled.mul_(row_scale[rows].to(grad.dtype).unsqueeze(1))
+    out = rows_adjoint(a, rows, scaled, impl)
+    if col_scale is not None:
+        out.mul_(col_scale.to(grad.dtype).unsqueeze(1))
+    for k in range(last - 1, -1, -1):
+        if weight[k]:
+            out.index_add_(0, rows, grad, alpha=weight[k])
+        if k:
+            out = _times(back, col_scale, row_scale, out, impl)
+    return out
+
+
+@_propagate_adjoint.register_fake
+def _(
+    indptr,
+    indices,
+    values,
+    t_indptr,
+    t_indices,
+    t_values,
+    t_order,
+    row_scale,
+    col_scale,
+    grad,
+    weights,
+    rows,
+    impl,
+):
+    return grad.new_empty(t_indptr.shape[0] - 1, grad.shape[1])
+
+
+@torch.library.custom_op("mmgraph::propagate_dots", mutates_args=())
+def _propagate_dots(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    row_scale: Tensor | None,
+    col_scale: Tensor | None,
+    x: Tensor,
+    grad: Tensor,
+    weights: Tensor,
+    rows: Tensor | None,
+    impl: str,
+) -> Tensor:
+    """``out[k] = <grad, (Aᵏ x)[rows]>``: the gradient of the layers' weights. The layers are computed
+    again."""
+    a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
+    last = weights.numel() - 1
+    out, layer = [], x
+    for k in range(last + 1):
+        if k == last and k and rows is not None:
+            part = _times_rows(a, row_scale, col_scale, rows, layer, impl)
+        else:
+            layer = layer if k == 0 else _times(a, row_scale, col_scale, layer, impl)
+            part = layer if rows is None else layer[rows]
+        out.append((part.to(torch.promote_types(x.dtype, torch.float32)) * grad).sum())
+    return torch.stack(out).to(weights.dtype)
+
+
+@_propagate_dots.register_fake
+def _(
+    indptr,
+    indices,
+    values,
+    t_indptr,
+    t_indices,
+    t_values,
+    t_order,
+    row_scale,
+    col_scale,
+    x,
+    grad,
+    weights,
+    rows,
+    impl,
+):
+    return torch.empty_like(weights)

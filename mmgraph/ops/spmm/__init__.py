@@ -1,0 +1,354 @@
+"""Sparse matrix times dense matrix: one step of message passing."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmgraph.ops.csr import CSR
+from mmgraph.ops.dispatch import resolve
+from mmgraph.ops.spmm import cpu, reference
+
+__all__ = ["edge_dot", "spmm"]
+
+
+def spmm(
+    a: CSR,
+    x: Tensor,
+    *,
+    rows: Tensor | None = None,
+    values: Tensor | None = None,
+    mask: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """``A x``: every row gathers its neighbours, weighs them and adds them up.
+
+    ``y[i] = sum over the edges (i, j) of A of w_ij · x[j]``. Sums run in float32 (float64 for float64),
+    whatever the type of ``x``. The result has the type of ``x``. Differentiable, twice, in ``x`` and in
+    ``values``.
+
+    Args:
+        a: [R, C].
+        x: [C, D], or [C, M, D]: M right-hand sides side by side, which cost one pass over the edges.
+        rows: [B] integers: only these rows of the result, repeats allowed. The backward starts from these
+            rows too.
+        values: [E] weights in place of those of ``a``, in the order of ``a.indices`` (attention). Receives
+            a gradient when it requires one.
+        mask: [E] bool or floating point, multiplied into the weights: edge dropout without rebuilding the
+            graph. Nothing is rescaled.
+        impl: "auto", "reference", "cpu" or "triton".
+
+    Returns:
+        [R, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept.
+
+    Raises:
+        ValueError: sizes do not fit.
+    """
+    check_operand(a, x)
+    name = resolve(impl, x)
+    flat = x.reshape(x.shape[0], -1)
+    a = _weighted(a, values, mask, x.dtype)
+    if a.col_scale is not None:
+        flat = flat * a.col_scale.to(x.dtype).unsqueeze(1)
+    row_scale = a.row_scale
+    if rows is None:
+        out = torch.ops.mmgraph.spmm(*operand(a), flat, name)
+    else:
+        rows = rows.long()
+        row_scale = None if row_scale is None else row_scale[rows]
+        if a.values is not None and a.values.requires_grad:
+            out = torch.ops.mmgraph.spmm(*operand(a.select(rows)[0]), flat, name)
+        else:
+            out = torch.ops.mmgraph.spmm_rows(*operand(a), rows, flat, name)
+    if row_scale is not None:
+        out = out * row_scale.to(x.dtype).unsqueeze(1)
+    return out.reshape(-1, *x.shape[1:])
+
+
+def edge_dot(a: CSR, left: Tensor, right: Tensor, *, impl: str = "auto") -> Tensor:
+    """``out[e] = left[i] · right[j]`` for every edge e = (i, j) of ``a`` (SDDMM); its weights are not read.
+
+    Args:
+        a: [R, C].
+        left: [R, D].
+        right: [C, D].
+        impl: as for :func:`spmm`.
+
+    Returns:
+        [E] in the order of ``a.indices``.
+
+    Raises:
+        ValueError: sizes do not fit.
+    """
+    if left.dim() != 2 or left.shape[0] != a.shape[0] or right.shape != (a.shape[1], left.shape[1]):
+        raise ValueError(
+            f"edge_dot of a {a.shape} graph needs [{a.shape[0]}, D] and [{a.shape[1]}, D], "
+            f"got {list(left.shape)} and {list(right.shape)}"
+        )
+    return torch.ops.mmgraph.edge_dot(*pattern(a), left, right, resolve(impl, left))
+
+
+# -- below: how a CSR becomes the tensors of an op -------------------------------------------------
+
+
+class Pattern(NamedTuple):
+    """Rows, columns, and the same of the transpose with the position in A of each of its edges."""
+
+    indptr: Tensor
+    indices: Tensor
+    t_indptr: Tensor
+    t_indices: Tensor
+    t_order: Tensor | None  # None: no op may need it (the weights are symmetric, or none)
+
+
+class Operand(NamedTuple):
+    """A pattern and its weights. ``t_values`` may be None: then it is ``values[t_order]``."""
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor | None
+    t_indptr: Tensor
+    t_indices: Tensor
+    t_values: Tensor | None
+    t_order: Tensor | None
+
+
+def check_operand(a: CSR, x: Tensor) -> None:
+    """Raises ValueError when ``a @ x`` has no meaning."""
+    if x.dim() < 2 or x.shape[0] != a.shape[1]:
+        raise ValueError(f"A is {list(a.shape)}, so x must be [{a.shape[1]}, D], got {list(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if x.device != a.device:
+        raise ValueError(f"A is on {a.device}, x on {x.device}")
+
+
+def pattern(a: CSR) -> Pattern:
+    """The pattern of ``a`` and of its transpose."""
+    return Pattern(a.indptr, a.indices, *a._transposed_pattern())
+
+
+def operand(a: CSR) -> Operand:
+    """``a`` as the tensors that the ops take; scales are the caller's."""
+    if a.symmetric:
+        return Operand(a.indptr, a.indices, a.values, a.indptr, a.indices, a.values, None)
+    indptr, indices, order = a._transposed_pattern()
+    if a.values is None:
+        return Operand(a.indptr, a.indices, None, indptr, indices, None, None)
+    if a.values.requires_grad:
+        return Operand(a.indptr, a.indices, a.values, indptr, indices, None, order)
+    return Operand(a.indptr, a.indices, a.values, indptr, indices, a.transpose().values, order)
+
+
+def _weighted(a: CSR, values: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> CSR:
+    """``a`` with ``values`` and ``mask`` put in."""
+    for name, tensor in (("values", values), ("mask", mask)):
+        if tensor is not None and tensor.shape != (a.num_edges,):
+            raise ValueError(f"{name} must be [{a.num_edges}], one an edge, got {list(tensor.shape)}")
+    if values is not None:
+        a = a.with_values(values)
+    if mask is None:
+        return a.with_values(a.values, False) if _learned(a) else a
+    kept = a.values
+    kept = mask.to(dtype) if kept is None else kept * mask.to(kept.dtype)
+    return CSR(a.indptr, a.indices, kept, a.shape, False, a.row_scale, a.col_scale, a._pattern)
+
+
+def _learned(a: CSR) -> bool:
+    return a.symmetric and a.values is not None and a.values.requires_grad
+
+
+def backend(name: str) -> ModuleType:
+    """The module of an implementation."""
+    if name == "triton":
+        from mmgraph.ops.spmm import triton
+
+        return triton
+    return {"reference": reference, "cpu": cpu}[name]
+
+
+# -- the ops that torch knows ----------------------------------------------------------------------
+
+
+@torch.library.custom_op("mmgraph::spmm", mutates_args=())
+def _spmm(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    x: Tensor,
+    impl: str,
+) -> Tensor:
+    return backend(impl).matmul(indptr, indices, values, x)
+
+
+@_spmm.register_fake
+def _(indptr, indices, values, t_indptr, t_indices, t_values, t_order, x, impl):
+    return x.new_empty(indptr.shape[0] - 1, x.shape[1])
+
+
+def _spmm_setup(ctx, inputs, output):
+    indptr, indices, values, t_indptr, t_indices, t_values, t_order, x, impl = inputs
+    ctx.impl = impl
+    needs_x = values is not None and ctx.needs_input_grad[2]
+    ctx.save_for_backward(
+        indptr, indices, values, t_indptr, t_indices, t_values, t_order, x if needs_x else None
+    )
+
+
+def _spmm_backward(ctx, grad):
+    indptr, indices, values, t_indptr, t_indices, t_values, t_order, x = ctx.saved_tensors
+    grad = grad.contiguous()
+    grad_x = grad_values = None
+    if ctx.needs_input_grad[7]:
+        if values is not None and t_values is None:
+            t_values = values[t_order]
+        # What undoes t_order is needed only when a gradient flows through the gradient.
+        order = None if t_order is None else torch.argsort(t_order) if torch.is_grad_enabled() else t_order
+        back = None if values is not None and values.requires_grad else values
+        grad_x = torch.ops.mmgraph.spmm(
+            t_indptr, t_indices, t_values, indptr, indices, back, order, grad, ctx.impl
+        )
+    if ctx.needs_input_grad[2]:
+        grad_values = torch.ops.mmgraph.edge_dot(
+            indptr, indices, t_indptr, t_indices, t_order, grad, x, ctx.impl
+        ).to(values.dtype)
+    return None, None, grad_values, None, None, None, None, grad_x, None
+
+
+_spmm.register_autograd(_spmm_backward, setup_context=_spmm_setup)
+
+
+@torch.library.custom_op("mmgraph::edge_dot", mutates_args=())
+def _edge_dot(
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_order: Tensor | None,
+    left: Tensor,
+    right: Tensor,
+    impl: str,
+) -> Tensor:
+    return backend(impl).edge_dot(indptr, indices, left, right)
+
+
+@_edge_dot.register_fake
+def _(indptr, indices, t_indptr, t_indices, t_order, left, right, impl):
+    return left.new_empty(indices.shape[0])
+
+
+def _edge_dot_setup(ctx, inputs, output):
+    *tensors, ctx.impl = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _edge_dot_backward(ctx, grad):
+    indptr, indices, t_indptr, t_indices, t_order, left, right = ctx.saved_tensors
+    grad_left = grad_right = None
+    spmm = torch.ops.mmgraph.spmm
+    if ctx.needs_input_grad[5]:
+        grad_left = spmm(indptr, indices, grad, t_indptr, t_indices, None, t_order, right, ctx.impl)
+    if ctx.needs_input_grad[6]:
+        order = torch.argsort(t_order) if torch.is_grad_enabled() else t_order
+        grad_right = spmm(t_indptr, t_indices, grad[t_order], indptr, indices, None, order, left, ctx.impl)
+    return None, None, None, None, None, grad_left, grad_right, None
+
+
+_edge_dot.register_autograd(_edge_dot_backward, setup_context=_edge_dot_setup)
+
+
+@torch.library.custom_op("mmgraph::spmm_rows", mutates_args=())
+def _spmm_rows(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    rows: Tensor,
+    x: Tensor,
+    impl: str,
+) -> Tensor:
+    return backend(impl).matmul(*select(indptr, indices, values, rows), x)
+
+
+@_spmm_rows.register_fake
+def _(indptr, indices, values, t_indptr, t_indices, t_values, t_order, rows, x, impl):
+    return x.new_empty(rows.shape[0], x.shape[1])
+
+
+def _spmm_rows_setup(ctx, inputs, output):
+    *tensors, _, ctx.impl = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _spmm_rows_backward(ctx, grad):
+    grad_x = torch.ops.mmgraph.spmm_rows_adjoint(*ctx.saved_tensors, grad.contiguous(), ctx.impl)
+    return (None,) * 8 + (grad_x, None)
+
+
+_spmm_rows.register_autograd(_spmm_rows_backward, setup_context=_spmm_rows_setup)
+
+
+@torch.library.custom_op("mmgraph::spmm_rows_adjoint", mutates_args=())
+def _spmm_rows_adjoint(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_values: Tensor | None,
+    t_order: Tensor | None,
+    rows: Tensor,
+    grad: Tensor,
+    impl: str,
+) -> Tensor:
+    return rows_adjoint(
+        Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order), rows, grad, impl
+    )
+
+
+@_spmm_rows_adjoint.register_fake
+def _(indptr, indices, values, t_indptr, t_indices, t_values, t_order, rows, grad, impl):
+    return grad.new_empty(t_indptr.shape[0] - 1, grad.shape[1])
+
+
+def _spmm_rows_adjoint_backward(ctx, grad):
+    grad_x = torch.ops.mmgraph.spmm_rows(*ctx.saved_tensors, grad.contiguous(), ctx.impl)
+    return (None,) * 8 + (grad_x, None)
+
+
+_spmm_rows_adjoint.register_autograd(_spmm_rows_adjoint_backward, setup_context=_spmm_rows_setup)
+
+
+def select(
+    indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """indptr, indices and values of some rows."""
+    out, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
+    return out.indptr, out.indices, out.values
+
+
+def rows_adjoint(a: Operand, rows: Tensor, grad: Tensor, impl: str) -> Tensor:
+    """``A[rows]ᵀ grad``, [C, D].
+
+    Runs over Aᵀ with ``grad`` packed into the few rows that are not zero and one row of zeros that all
+    other edges point at: that row and mostly the packed ones stay in cache, and no scatter is needed.
+    """
+    batch, place = torch.unique(rows, return_inverse=True)
+    packed = grad.new_zeros(batch.numel() + 1, grad.shape[1]).index_add_(0, place, grad)
+    slot = torch.full((a.indptr.numel() - 1,), batch.numel(), dtype=a.indices.dtype, device=grad.device)
+    slot[batch] = torch.arange(batch.numel(), dtype=slot.dtype, device=grad.device)
+    t_values = a.t_values
+    if a.values is not None and t_values is None:
+        assert a.t_order is not None
+        t_values = a.values[a.t_order]
+    return backend(impl).matmul(a.t_indptr, slot[a.t_indices], t_values, packed)
