@@ -1,0 +1,9 @@
+"""A procedural world of generated videos, with known user tastes (see `docs/synthetic-world.md`)."""
+
+from __future__ import annotations
+
+from mmgraph.data.synthetic.config import MODALITIES, WorldConfig
+from mmgraph.data.synthetic.files import read_world, write
+from mmgraph.data.synthetic.world import Factors, Tastes, World, generate
+
+__all__ = ["MODALITIES", "Factors", "Tastes", "World", "WorldConfig", "generate", "read_world", "write"]
