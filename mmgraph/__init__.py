@@ -1,0 +1,45 @@
+"""mmgraph: graph recommenders over things that have a look, a sound and words.
+
+The names below are imported when first used, so that ``import mmgraph`` and ``mmgraph --help`` stay quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "mmgraph.data",
+    "Split": "mmgraph.data",
+    "build_graph": "mmgraph.graph",
+    "MultimodalGraph": "mmgraph.graph",
+    "Recommender": "mmgraph.models",
+    "Embeddings": "mmgraph.models",
+    "fit": "mmgraph.train",
+    "FitConfig": "mmgraph.train",
+    "evaluate_test": "mmgraph.evaluate",
+    "Experiment": "mmgraph.experiment",
+    "run": "mmgraph.experiment",
+}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+if TYPE_CHECKING:
+    from mmgraph.data import Dataset as Dataset
+    from mmgraph.data import Split as Split
+    from mmgraph.evaluate import evaluate_test as evaluate_test
+    from mmgraph.experiment import Experiment as Experiment
+    from mmgraph.experiment import run as run
+    from mmgraph.graph import MultimodalGraph as MultimodalGraph
+    from mmgraph.graph import build_graph as build_graph
+    from mmgraph.models import Embeddings as Embeddings
+    from mmgraph.models import Recommender as Recommender
+    from mmgraph.train import FitConfig as FitConfig
+    from mmgraph.train import fit as fit
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(__import__(_HOME[name], fromlist=[name]), name)
+    raise AttributeError(f"module 'mmgraph' has no attribute {name!r}; it exports {', '.join(_HOME)}")

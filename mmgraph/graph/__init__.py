@@ -1,0 +1,34 @@
+"""The graph: building it, transforming it, sampling from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmgraph.graph.build import build_graph
+from mmgraph.graph.samplers import PairBatch, PairSampler, RowBatch, RowSampler, Sampler
+from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, TimeDecay, Transform
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph as MultimodalGraph
+
+__all__ = [
+    "EdgeDrop",
+    "ModalityKNN",
+    "MultimodalGraph",
+    "PairBatch",
+    "PairSampler",
+    "RowBatch",
+    "RowSampler",
+    "Sampler",
+    "TimeDecay",
+    "Transform",
+    "build_graph",
+]
+
+
+def __getattr__(name: str):
+    if name == "MultimodalGraph":  # torch_geometric takes seconds to import: only when it is asked for
+        from mmgraph.graph.multimodal import MultimodalGraph
+
+        return MultimodalGraph
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

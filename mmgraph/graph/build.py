@@ -1,0 +1,66 @@
+"""From a split to the graph that models read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from mmgraph.data.split import Split
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+def build_graph(
+    split: Split,
+    stage: Literal["valid", "test"] = "valid",
+    modalities: Sequence[str] | None = None,
+) -> MultimodalGraph:
+    """The graph of a split's *seen* interactions: training data only, unless its protocol says otherwise.
+
+    Args:
+        split: where the edges come from. Held-out interactions never become edges.
+        stage: the stage to be ranked. They differ only where the protocol shows valid before test
+            (ordered histories): then ``"test"`` gives train + valid.
+        modalities: which feature matrices become modality nodes; all by default.
+
+    Returns:
+        MultimodalGraph with all U users and V videos of the dataset (also those without an edge),
+        ``has`` edges for present features only, and reverse edges.
+
+    Raises:
+        KeyError: a modality the dataset does not have.
+    """
+    from mmgraph.graph.multimodal import INTERACTS, MultimodalGraph
+
+    dataset = split.dataset
+    seen = split.seen(stage)
+    graph = MultimodalGraph()
+    graph["user"].num_nodes = dataset.num_users
+    graph["video"].num_nodes = dataset.num_videos
+    if dataset.user_features is not None:
+        graph["user"].x = dataset.user_features
+    # copies: polars' buffers are read-only, and a graph's tensors must be ordinary ones
+    edge_index = torch.stack([torch.tensor(seen[c].to_numpy(), dtype=torch.int64) for c in ("user", "video")])
+    graph[INTERACTS].edge_index = edge_index
+    for column, dtype in (("time", torch.float64), ("weight", torch.float32)):
+        if column in seen.columns:
+            graph[INTERACTS][column] = torch.tensor(seen[column].to_numpy(), dtype=dtype)
+    graph["video", "rev_interacts", "user"].edge_index = edge_index.flip(0)
+
+    names = list(dataset.features) if modalities is None else list(modalities)
+    for name in names:
+        if name not in dataset.features:
+            raise KeyError(f"no modality {name!r} in dataset {dataset.name!r}; it has {list(dataset.features)}")
+        feature = dataset.features[name]
+        rows = feature.present.nonzero().flatten()
+        graph[name].x = feature.values[rows]
+        edges = torch.stack([rows, torch.arange(len(rows))])
+        graph["video", "has", name].edge_index = edges
+        graph[name, "rev_has", "video"].edge_index = edges.flip(0)
+    for name, entity in dataset.entities.items():
+        graph[name].num_nodes = len(entity.ids)
+        graph["video", "belongs_to", name].edge_index = entity.edges
+        graph[name, "rev_belongs_to", "video"].edge_index = entity.edges.flip(0)
+    return graph

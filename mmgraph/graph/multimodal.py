@@ -1,0 +1,281 @@
+"""The heterogeneous graph of users, videos and modality nodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from mmgraph.data.dataset import Features
+from mmgraph.ops import CSR
+
+EdgeType = tuple[str, str, str]
+T = TypeVar("T")
+
+INTERACTS: EdgeType = ("user", "interacts", "video")
+
+
+class MultimodalGraph(HeteroData):
+    """A PyG ``HeteroData`` of users, videos and modality nodes, with what a recommender needs.
+
+    Node types: ``user`` [U], ``video`` [V], one per modality (``visual``, ``audio``, ``text``, ``generation``, …)
+    with features ``x`` [n, D], and any entity type (``tag``, ``category``, …). Edge types:
+
+    - ``(user, interacts, video)`` with ``edge_index`` [2, E] and, where the data has them, ``time`` [E]
+      (UTC seconds) and ``weight`` [E];
+    - ``(video, has, <modality>)``: a missing modality is a missing edge;
+    - ``(video, belongs_to, <entity>)``; ``(video, similar_<modality>, video)`` once ``ModalityKNN`` ran;
+    - ``rev_…`` of each of the first three, for PyG layers.
+
+    Make one with :func:`mmgraph.graph.build_graph`. Treat it as a value: transforms and ``with_…`` return a new
+    graph. Derived matrices are cached under the tensors they came from, so replacing or writing to a
+    tensor never gives a stale one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.__dict__["_derived"] = {}
+
+    def __copy__(self) -> MultimodalGraph:
+        out = super().__copy__()
+        out.__dict__["_derived"] = dict(self.__dict__["_derived"])
+        return out
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MultimodalGraph:
+        bare = copy.copy(self)
+        bare.__dict__["_derived"] = {}
+        return super(MultimodalGraph, bare).__deepcopy__(memo)
+
+    def _cached(self, name: tuple, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
+        versions = tuple((id(t), t._version) for t in sources)
+        hit = self.__dict__["_derived"].get(name)
+        if hit is None or hit[0] != versions:
+            hit = (versions, tuple(sources), make())  # holding the sources keeps their ids from being reused
+            self.__dict__["_derived"][name] = hit
+        return hit[2]
+
+    @property
+    def num_users(self) -> int:
+        """U, the number of users."""
+        return int(self["user"].num_nodes)
+
+    @property
+    def num_videos(self) -> int:
+        """V, the number of videos."""
+        return int(self["video"].num_nodes)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The node types that ``has`` edges lead to, in the order they were added."""
+        return [t for _, relation, t in self.edge_types if relation == "has"]
+
+    @property
+    def entity_types(self) -> list[str]:
+        """The node types that ``belongs_to`` edges lead to."""
+        return [t for _, relation, t in self.edge_types if relation == "belongs_to"]
+
+    @property
+    def feature_dims(self) -> dict[str, int]:
+        """Width of each modality's features."""
+        return {m: int(self[m].x.shape[1]) for m in self.modalities}
+
+    def features(self, modality: str) -> Features:
+        """The features of one modality, one row a video: values [V, D] (zero where absent), present [V].
+
+        Raises:
+            KeyError: the graph has no such modality.
+        """
+        if modality not in self.modalities:
+            raise KeyError(f"no modality {modality!r} in this graph; it has {self.modalities}")
+        x, edges = self[modality].x, self["video", "has", modality].edge_index
+
+        def make() -> Features:
+            values = x.new_zeros(self.num_videos, x.shape[1])
+            values[edges[0]] = x[edges[1]]
+            present = torch.zeros(self.num_videos, dtype=torch.bool, device=x.device)
+            present[edges[0]] = True
+            return Features(values, present)
+
+        return self._cached(("features", modality, self.num_videos), (x, edges), make)
+
+    def interactions(self) -> tuple[Tensor, Tensor]:
+        """Rows of the users [E] and videos [E] of the ``interacts`` edges."""
+        edges = self[INTERACTS].edge_index
+        return edges[0], edges[1]
+
+    @property
+    def seen(self) -> CSR:
+        """The videos each user interacted with, as a CSR [U, V] of ones: what a ranking masks."""
+        edges = self[INTERACTS].edge_index
+        shape = (self.num_users, self.num_videos)
+        return self._cached(("seen", *shape), (edges,), lambda: CSR.from_edges(edges[0], edges[1], shape))
+
+    def offsets(self, edge_types: Sequence[EdgeType | str]) -> dict[str, int]:
+        """Where each node type starts among the stacked rows of :meth:`adjacency` of these edge types.
+
+        The types are stacked in the graph's own order: users, videos, modalities, entities.
+        """
+        touched = {t for name in edge_types for t in self._edge_type(name)[::2]}
+        offsets, start = {}, 0
+        for node_type in self.node_types:
+            if node_type in touched:
+                offsets[node_type] = start
+                start += int(self[node_type].num_nodes)
+        return offsets
+
+    def _edge_type(self, name: EdgeType | str) -> EdgeType:
+        found = [t for t in self.edge_types if name in (t, t[1])]
+        if len(found) != 1:
+            raise KeyError(f"{name!r} names {len(found)} edge types of this graph; it has {self.edge_types}")
+        return found[0]
+
+    def adjacency(
+        self,
+        edge_types: Sequence[EdgeType | str] | EdgeType | str = "interacts",
+        norm: str | None = "sym",
+        weighted: bool = True,
+    ) -> CSR:
+        """The adjacency matrix over the stacked nodes of some edge types, ready for ``ops.spmm``.
+
+        Edges between two types count in both directions; edges within one type (``similar_…``) as they
+        are stored: row = target, column = source, so ``A @ x`` sends messages along the edges.
+
+        Args:
+            edge_types: one or several, as the triple or, where that is unique, the relation's name.
+            norm: ``"sym"`` D_r^-1/2 A D_c^-1/2, ``"row"`` D^-1 A (the mean over neighbours), or None.
+                A node without edges gets a row of zeros, never NaN.
+            weighted: use the edges' ``weight`` where they have one.
+
+        Returns:
+            CSR [N, N], N the sum of the node counts (see :meth:`offsets`); the same object each time.
+
+        Raises:
+            KeyError: an edge type the graph does not have.
+        """
+        names = [edge_types] if isinstance(edge_types, str) or _is_triple(edge_types) else list(edge_types)
+        types = [self._edge_type(name) for name in names]
+        stores = [self[t] for t in types]
+        sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
+        counts = tuple(int(self[t].num_nodes) for t in self.node_types)
+
+        def make() -> CSR:
+            offsets = self.offsets(types)
+            total = sum(int(self[t].num_nodes) for t in offsets)
+            any_weight = weighted and any("weight" in s for s in stores)
+            rows, cols, weights = [], [], []
+            for (source, _, target), store in zip(types, stores, strict=True):
+                col, row = store.edge_index[0] + offsets[source], store.edge_index[1] + offsets[target]
+                weight = store.weight if "weight" in store and weighted else torch.ones_like(row, dtype=torch.float)
+                both = source != target
+                rows += [row, col] if both else [row]
+                cols += [col, row] if both else [col]
+                weights += [weight, weight] if both else [weight]
+            symmetric = norm != "row" and all(s != t for s, _, t in types)
+            values = torch.cat(weights) if any_weight else None
+            raw = CSR.from_edges(torch.cat(rows), torch.cat(cols), (total, total), values, symmetric=symmetric)
+            return raw.normalized(norm) if norm else raw
+
+        return self._cached(("adjacency", tuple(types), norm, weighted, counts), sources, make)
+
+    def relation(self, edge_type: EdgeType | str, norm: str | None = "sym", weighted: bool = True) -> CSR:
+        """One edge type as a rectangular CSR [n_target, n_source]: row = target, column = source.
+
+        Args:
+            edge_type: the triple or, where that is unique, the relation's name.
+            norm: ``"sym"`` divides by sqrt(|N(target)| |N(source)|), ``"row"`` by |N(target)|; None leaves the weights.
+            weighted: use the edges' ``weight`` where they have one.
+
+        Its transpose (``.transpose()``) is the reverse relation with the same coefficients.
+        """
+        kind = self._edge_type(edge_type)
+        store = self[kind]
+        weight = store.weight if weighted and "weight" in store else None
+        shape = (int(self[kind[2]].num_nodes), int(self[kind[0]].num_nodes))
+        sources = [store.edge_index] if weight is None else [store.edge_index, weight]
+
+        def make() -> CSR:
+            raw = CSR.from_edges(store.edge_index[1], store.edge_index[0], shape, weight)
+            return raw.normalized(norm) if norm else raw
+
+        return self._cached(("relation", kind, norm, weighted, shape), sources, make)
+
+    def node_of(self, modality: str) -> Tensor:
+        """The modality node of each video, [V] int64; -1 for a video without."""
+        edges = self["video", "has", modality].edge_index
+
+        def make() -> Tensor:
+            return edges.new_full((self.num_videos,), -1).index_copy_(0, edges[0], edges[1])
+
+        return self._cached(("node_of", modality, self.num_videos), (edges,), make)
+
+    def with_interactions(
+        self, user: Tensor, video: Tensor, time: Tensor | None = None, weight: Tensor | None = None
+    ) -> MultimodalGraph:
+        """A new graph with further ``interacts`` edges (streaming); this one is unchanged.
+
+        Args:
+            user, video: rows [n] int64.
+            time: [n] UTC seconds, needed when the graph's edges have times.
+            weight: [n], 1 where left out and the graph's edges have weights.
+
+        Raises:
+            ValueError: rows out of range, lengths that differ, or a time left out.
+        """
+        if user.shape != video.shape or user.dim() != 1:
+            raise ValueError(f"user {tuple(user.shape)} and video {tuple(video.shape)} must both be [n]")
+        for name, rows, size in (("user", user, self.num_users), ("video", video, self.num_videos)):
+            if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
+                raise ValueError(f"{name} rows must lie in [0, {size}); got {int(rows.min())}..{int(rows.max())}")
+        old = self[INTERACTS]
+        if "time" in old and time is None:
+            raise ValueError("this graph's edges have times: give `time` (UTC seconds) for the new ones")
+        out = copy.copy(self)
+        store = out[INTERACTS]
+        store.edge_index = torch.cat([old.edge_index, torch.stack([user, video])], 1)
+        if "time" in old and time is not None:
+            store.time = torch.cat([old.time, time.to(old.time)])
+        if "weight" in old:
+            new = torch.ones(len(user)) if weight is None else weight
+            store.weight = torch.cat([old.weight, new.to(old.weight)])
+        out["video", "rev_interacts", "user"].edge_index = store.edge_index.flip(0)
+        return out
+
+    def with_videos(self, features: Mapping[str, Features], count: int | None = None) -> MultimodalGraph:
+        """A new graph with ``n`` further videos at rows V, V+1, …: no user edge, their modalities' ``has`` edges.
+
+        Args:
+            features: modality -> ``Features`` of the new videos, values [n, D] and present [n].
+            count: n, needed only when ``features`` is empty.
+
+        Raises:
+            KeyError: a modality the graph does not have.
+            ValueError: matrices of differing length, or a width other than the graph's.
+        """
+        sizes = {m: len(f.values) for m, f in features.items()}
+        n = count if count is not None else next(iter(sizes.values()), 0)
+        if any(size != n for size in sizes.values()):
+            raise ValueError(f"features of {n} new videos expected, got rows {sizes}")
+        out = copy.copy(self)
+        start = self.num_videos
+        out["video"].num_nodes = start + n
+        for modality, new in features.items():
+            if modality not in self.modalities:
+                raise KeyError(f"no modality {modality!r} in this graph; it has {self.modalities}")
+            node, link = self[modality], self["video", "has", modality].edge_index
+            if new.values.shape[1] != node.x.shape[1]:
+                raise ValueError(f"{modality}: width {new.values.shape[1]}, but the graph's is {node.x.shape[1]}")
+            rows = new.present.nonzero().flatten()
+            ids = torch.arange(len(rows), device=link.device) + node.x.shape[0]
+            out[modality].x = torch.cat([node.x, new.values[rows].to(node.x)])
+            edges = torch.cat([link, torch.stack([rows.to(link.device) + start, ids])], 1)
+            out["video", "has", modality].edge_index = edges
+            out[modality, "rev_has", "video"].edge_index = edges.flip(0)
+        return out
+
+
+def _is_triple(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and value[0] in ("user", "video")
