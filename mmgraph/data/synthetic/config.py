@@ -62,16 +62,12 @@ class WorldConfig(BaseModel):
     sound_strength: float = 1.0
     synergy: float = Field(default=0.3, description="extra taste for pairs of factors that are both liked")
     quality: float = Field(default=0.4, ge=0, description="standard deviation of a video's quality")
-    community: float = Field(0.5, ge=0, le=1, description="share of a taste that a community shares")
+    community: float = Field(default=0.5, ge=0, le=1, description="share of a taste that a community shares")
     drift: float = Field(default=0.7, ge=0, description="radians that a taste turns over all days")
     position: float = Field(default=0.25, ge=0, description="clicks lost per unit of log(1 + position)")
-    popularity: float = Field(
-        default=0.25, ge=0, description="weight of log(1 + clicks so far) in what is exposed"
-    )
+    popularity: float = Field(default=0.25, ge=0, description="weight of log(1 + clicks so far) in what is exposed")
     freshness: float = Field(default=1.0, ge=0, description="weight of a video's newness (e-folding: 5 days)")
-    targeting: float = Field(
-        default=0.5, ge=0, description="weight of the true preference in what is exposed"
-    )
+    targeting: float = Field(default=0.5, ge=0, description="weight of the true preference in what is exposed")
 
     @field_validator("informative")
     @classmethod

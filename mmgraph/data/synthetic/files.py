@@ -13,9 +13,9 @@ from mmgraph.data.synthetic.world import World, generate
 def write(world: World, folder: str | Path, *, features: bool = True) -> Path:
     """Write a world's tables, features and truth into `folder`; the same world gives the same bytes.
 
-    Files: users.csv, videos.csv, interactions.csv (every exposure; `click` tells which were taken), world.json (the
-    configuration, enough for `read_world` to make the world again), truth.npz (latent factors and tastes), and unless
-    `features` is False features/<modality>.npy [V, D] float32, rows as in videos.csv, with
+    Files: users.csv, videos.csv, interactions.csv (every exposure; `click` tells which were taken),
+    world.json (the configuration, enough for `read_world` to make the world again), truth.npz (latent factors
+    and tastes), and unless `features` is False features/<modality>.npy [V, D] float32, rows as in videos.csv, with
     features/<modality>_present.npy [V] bool beside each.
     """
     folder = Path(folder)
@@ -24,7 +24,7 @@ def write(world: World, folder: str | Path, *, features: bool = True) -> Path:
     world.videos.write_csv(folder / "videos.csv")
     world.interactions.write_csv(folder / "interactions.csv")
     (folder / "world.json").write_text(world.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    np.savez(folder / "truth.npz", **world.truth())
+    np.savez(folder / "truth.npz", **world.truth())  # pyright: ignore[reportArgumentType]
     if features:
         (folder / "features").mkdir(exist_ok=True)
         for modality, values in world.features.items():
@@ -35,6 +35,4 @@ def write(world: World, folder: str | Path, *, features: bool = True) -> Path:
 
 def read_world(folder: str | Path) -> World:
     """Make again the world that was written to `folder`, from its configuration."""
-    return generate(
-        WorldConfig.model_validate_json((Path(folder) / "world.json").read_text(encoding="utf-8"))
-    )
+    return generate(WorldConfig.model_validate_json((Path(folder) / "world.json").read_text(encoding="utf-8")))

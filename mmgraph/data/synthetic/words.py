@@ -1,4 +1,4 @@
-"""The vocabulary of the world: topics, styles, sounds and generators, and the titles and prompts made of them."""
+"""The vocabulary of the world (topics, styles, sounds, generators), and titles and prompts made of it."""
 
 from __future__ import annotations
 
@@ -182,18 +182,16 @@ def title(topic: int, chinese: bool, rng: np.random.Generator) -> str:
     """A title in words that names the topic (and never the style or the sound)."""
     words = TOPICS[topic]
     if chinese:
-        return (
-            _pick(rng, _ADJECTIVES_ZH)
-            + _pick(rng, words.nouns_zh)
-            + _pick(rng, words.places_zh)
-            + _pick(rng, _ENDINGS_ZH)
-        )
-    return f"{_pick(rng, _ADJECTIVES)} {_pick(rng, words.nouns)} {_pick(rng, words.places)}{_pick(rng, _ENDINGS)}"
+        parts = (_ADJECTIVES_ZH, words.nouns_zh, words.places_zh, _ENDINGS_ZH)
+        return "".join(_pick(rng, part) for part in parts)
+    parts = (_ADJECTIVES, words.nouns, words.places)
+    return " ".join(_pick(rng, part) for part in parts) + _pick(rng, _ENDINGS)
 
 
 def prompt(topic: int, style: int, chinese: bool, rng: np.random.Generator) -> str:
     """The prompt that a generator was given: subject, place, style and camera."""
     words, look = TOPICS[topic], STYLES[style]
     if chinese:
-        return f"{_pick(rng, words.nouns_zh)}，{_pick(rng, words.places_zh)}，{look.prompt_zh}，{_pick(rng, _CAMERAS_ZH)}"
+        noun, place = _pick(rng, words.nouns_zh), _pick(rng, words.places_zh)
+        return f"{noun}，{place}，{look.prompt_zh}，{_pick(rng, _CAMERAS_ZH)}"
     return f"{_pick(rng, words.nouns)} {_pick(rng, words.places)}, {look.prompt}, {_pick(rng, _CAMERAS)}"

@@ -33,7 +33,7 @@ class Tastes(NamedTuple):
     second: Floats
 
     def at(self, angle: ArrayLike) -> Floats:
-        """The taste after it has turned by `angle` [] or [U, 1]: cos·first + sin·second keeps its variance."""
+        """The taste turned by `angle` [] or [U, 1]: cos·first + sin·second, which keeps its variance."""
         return np.cos(angle) * self.first + np.sin(angle) * self.second
 
 
@@ -43,8 +43,8 @@ class World:
 
     users [U rows]: user_id, age, gender. videos [V rows]: video_id, title, language, duration, created,
     generate_method, prompt, guidance, steps, seed (a setting that a generator does not report is null).
-    interactions: user_id, video_id, timestamp (UTC s), position, click, finish, like; one row an exposure, by time.
-    features[m]: [V, D] float32, zero where the video lacks the modality. present[m]: [V] bool, whether it has it.
+    interactions: user_id, video_id, timestamp (UTC s), position, click, finish, like; one row an exposure, by
+    time. features[m]: [V, D] float32, zero where the video lacks the modality, as present[m] [V] bool tells.
     factors: the true levels. shown[m]: the levels that modality m shows. quality: [V]. created: [V] UTC s.
     """
 
@@ -117,10 +117,7 @@ def generate(config: WorldConfig | None = None) -> World:
     user_rng, video_rng, shown_rng, words_rng, feature_rng, behaviour_rng = map(np.random.default_rng, seeds)
 
     community = user_rng.integers(config.communities, size=config.users)
-    tastes = [
-        _tastes(config, levels, community, user_rng)
-        for levels in (config.topics, config.styles, config.sounds)
-    ]
+    tastes = [_tastes(config, levels, community, user_rng) for levels in (config.topics, config.styles, config.sounds)]
     users = _user_table(config, community, user_rng)
 
     factors = Factors(
@@ -176,14 +173,12 @@ def _user_table(config: WorldConfig, community: Ints, rng: np.random.Generator) 
 
 
 def _creation_times(config: WorldConfig, rng: np.random.Generator) -> Floats:
-    # A third is there at the start; the others arrive faster and faster; the last 2% arrive after the last session.
+    # A third is there at the start; the others arrive faster and faster, the last 2% after the last session.
     stock = config.videos // 3
     late = max(1, config.videos // 50)
     arriving = np.sort(np.sqrt(rng.random(config.videos - stock - late)))
     span = config.days * DAY
-    times = np.concatenate(
-        [np.zeros(stock), arriving * span * 0.995, span * (1.0 + 0.002 * np.sort(rng.random(late)))]
-    )
+    times = np.concatenate([np.zeros(stock), arriving * span * 0.995, span * (1.0 + 0.002 * np.sort(rng.random(late)))])
     # Shuffled, so that a row or an id says nothing about when a video came.
     return rng.permutation(np.round(config.start + times))
 
@@ -191,9 +186,7 @@ def _creation_times(config: WorldConfig, rng: np.random.Generator) -> Floats:
 def _shown(config: WorldConfig, true: Factors, modality: str, rng: np.random.Generator) -> Factors:
     honest = rng.random(config.videos) < config.informative[modality]
     sizes = (config.topics, config.styles, config.sounds)
-    return Factors(
-        *(np.where(honest, level, rng.integers(n, size=config.videos)) for level, n in zip(true, sizes))
-    )
+    return Factors(*(np.where(honest, level, rng.integers(n, size=config.videos)) for level, n in zip(true, sizes)))
 
 
 def _shown_quality(config: WorldConfig, quality: Floats, rng: np.random.Generator) -> Floats:
@@ -231,7 +224,7 @@ def _video_table(
             title(int(text[v]), bool(chinese[v]), rng),
             prompt(int(generation.topic[v]), int(generation.style[v]), bool(chinese[v]), rng),
         )
-        has_guidance = made is not None and made.guidance is not None
+        guidance = made.guidance if made else None
         rows.append(
             (
                 f"v{v:0{len(str(count))}d}",
@@ -241,9 +234,7 @@ def _video_table(
                 float(created[v]),
                 made.name if made else None,
                 ask if made else None,
-                round(made.guidance + float(guidance_noise[v]), 1)
-                if made and has_guidance and made.guidance
-                else None,
+                None if guidance is None else round(guidance + float(guidance_noise[v]), 1),
                 int(steps[v]) if made else None,
                 int(seeds[v]) if made and made.reports_seed else None,
             )
@@ -288,9 +279,7 @@ def _behave(world: World, rng: np.random.Generator) -> pl.DataFrame:
             config.targeting * preference
             + config.popularity * np.log1p(clicks)
             + config.freshness * np.exp(-np.maximum(age, 0.0) / (5 * DAY))
-            + rng.gumbel(
-                size=preference.shape
-            )  # the top of score + Gumbel noise is a draw from softmax(score)
+            + rng.gumbel(size=preference.shape)  # the top of score + Gumbel noise is a draw from softmax(score)
         )
         feed[(age < 0) | seen[awake]] = -np.inf
         size = min(config.slate, config.videos)
@@ -301,9 +290,7 @@ def _behave(world: World, rng: np.random.Generator) -> pl.DataFrame:
         position = np.broadcast_to(np.arange(size), slate.shape)
 
         want = np.take_along_axis(preference, slate, axis=1)
-        click = rng.random(slate.shape) < _sigmoid(
-            config.click_bias + want - config.position * np.log1p(position)
-        )
+        click = rng.random(slate.shape) < _sigmoid(config.click_bias + want - config.position * np.log1p(position))
         length = np.log(duration[slate] / 15.0)
         finish = click & (rng.random(slate.shape) < _sigmoid(0.4 + 0.4 * want - 0.8 * length))
         like = finish & (rng.random(slate.shape) < _sigmoid(-2.0 + 0.5 * want))
