@@ -1,0 +1,398 @@
+"""Top-k recommendation with filters, raw ids out, and the paths that explain one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from mmgraph.ops import CSR
+
+if TYPE_CHECKING:
+    from mmgraph.data.dataset import Dataset, Vocabulary
+    from mmgraph.graph.multimodal import MultimodalGraph
+    from mmgraph.models.base import Embeddings, Recommender
+
+# Scores held at once: 64 MiB of float32, far more than the caches hold, far less than memory.
+BLOCK_SCORES = 2**24
+
+
+class Ranking(NamedTuple):
+    """Ranked videos of some users, best first.
+
+    Attributes:
+        video: [B, k] int64 video rows, -1 where a user has fewer than k candidates.
+        score: [B, k] the model's scores, -inf where ``video`` is -1.
+    """
+
+    video: Tensor
+    score: Tensor
+
+
+def top_k(scores: Tensor, k: int) -> Ranking:
+    """The k highest scores of each row; equal scores come in the order of their columns.
+
+    ``torch.topk`` leaves the order of equal scores open, and with it every metric of a model that ties. Here
+    rows whose k-th and next score are equal are solved again exactly: all above that score, then the first
+    columns that hold it.
+
+    Args:
+        scores: [B, V]; -inf marks what may not be returned.
+        k: how many, at most V are returned.
+
+    Returns:
+        Ranking: ``video`` [B, min(k, V)] are columns of ``scores``, -1 where only -inf was left.
+
+    Raises:
+        ValueError: a score is NaN, or k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    width = scores.shape[1]
+    k = min(k, width)
+    # One more than asked shows whether the cut goes through a tie.
+    value, column = scores.topk(min(k + 1, width), dim=1)
+    if width and bool(value[:, 0].isnan().any()):  # topk puts NaN above everything
+        row = int(value[:, 0].isnan().nonzero()[0])
+        bad = int(scores[row].isnan().sum())
+        raise ValueError(
+            f"{bad} of {width} scores in row {row} are NaN; a ranking of them means nothing. "
+            "Look for a diverged training run (lower the learning rate) or NaN features."
+        )
+    cut = None
+    if width > k:
+        cut = (value[:, k - 1] == value[:, k]) & (value[:, k] > -torch.inf)
+        value, column = value[:, :k], column[:, :k]
+    if cut is not None and bool(cut.any()):
+        rows = scores[cut]
+        last = value[cut, k - 1 : k]
+        above, equal = rows > last, rows == last
+        room = k - above.sum(1, keepdim=True)
+        chosen = above | (equal & (equal.cumsum(1) <= room))
+        columns = chosen.nonzero()[:, 1].view(-1, k)
+        value, column = value.clone(), column.clone()
+        column[cut] = columns
+        value[cut] = rows.gather(1, columns)
+    column, order = column.sort(dim=1)
+    value = value.gather(1, order)
+    value, order = value.sort(dim=1, descending=True, stable=True)
+    column = column.gather(1, order)
+    return Ranking(column.masked_fill(value == -torch.inf, -1), value)
+
+
+def score_block(model: Recommender, emb: Embeddings, users: Tensor, seen: CSR | None = None) -> Tensor:
+    """Scores of some users for all videos, what they have seen at -inf; the caller may write to the result.
+
+    Args:
+        model: its ``score`` is called.
+        emb: what ``model.encode`` returned.
+        users: [B] user rows.
+        seen: CSR [U, V] of the pairs to mask, or None.
+
+    Returns:
+        [B, V] floating point.
+    """
+    scores = model.score(emb, users)
+    if not scores.is_floating_point():
+        scores = scores.float()
+    # A model may hand out a table it keeps, or an expanded row: never write into those.
+    kept = {t.untyped_storage().data_ptr() for t in (*emb, *model.buffers(), *model.parameters()) if not _sparse(t)}
+    storage = scores.untyped_storage()
+    if storage.data_ptr() in kept or storage.nbytes() != scores.numel() * scores.element_size():
+        scores = scores.clone()
+    if seen is not None:
+        block, _ = seen.select(users)
+        scores[block.row_indices().long(), block.indices.long()] = -torch.inf
+    return scores
+
+
+def _sparse(tensor: Tensor) -> bool:
+    return tensor.layout is not torch.strided
+
+
+def user_blocks(users: Tensor, num_videos: int, block_size: int | None = None) -> Iterator[Tensor]:
+    """Slices of ``users`` small enough that their scores for all videos fit in a block of fixed memory."""
+    yield from users.split(block_size or max(1, BLOCK_SCORES // max(num_videos, 1)))
+
+
+@torch.no_grad()
+def recommend(
+    model: Recommender,
+    graph: MultimodalGraph,
+    users: Tensor | Sequence[int],
+    k: int = 10,
+    *,
+    exclude_seen: bool = True,
+    candidates: Tensor | Sequence[int] | None = None,
+    exclude: Tensor | Sequence[int] | None = None,
+    emb: Embeddings | None = None,
+) -> Ranking:
+    """The k best videos for each of some users.
+
+    Args:
+        model: any recommender; ``encode`` runs once, ``score`` once a block of users.
+        graph: the graph it reads, whose interactions count as seen.
+        users: [B] user rows, in any order, repeats allowed.
+        k: how many.
+        exclude_seen: leave out what a user has interacted with.
+        candidates: video rows that may be recommended (all by default).
+        exclude: video rows that may not.
+        emb: embeddings from an earlier ``model.encode(graph)``, to save that step.
+
+    Returns:
+        Ranking: video [B, k] and score [B, k], on the model's device; -1 and -inf where too few were left. Equal
+        scores come in the order of their rows.
+
+    Raises:
+        IndexError: a user or video row out of range.
+        ValueError: a NaN score, or k < 1.
+    """
+    users = _rows(users, graph.num_users, "user")
+    columns = None if candidates is None else _rows(candidates, graph.num_videos, "candidate video").unique()
+    barred = None if exclude is None else _rows(exclude, graph.num_videos, "excluded video")
+    training = model.training
+    model.eval()
+    try:
+        emb = model.encode(graph) if emb is None else emb
+        device = emb.video.device
+        seen = graph.seen.to(device) if exclude_seen else None
+        found = []
+        for block in user_blocks(users.to(device), graph.num_videos):
+            scores = score_block(model, emb, block, seen)
+            if barred is not None:
+                scores[:, barred.to(device)] = -torch.inf
+            if columns is not None:
+                scores = scores.index_select(1, columns.to(device))
+            found.append(top_k(scores, k))
+    finally:
+        model.train(training)
+    video = torch.cat([f.video for f in found]) if found else torch.empty(0, k, dtype=torch.int64)
+    score = torch.cat([f.score for f in found]) if found else torch.empty(0, k)
+    if columns is not None:
+        video = torch.where(video < 0, -1, columns.to(video.device)[video.clamp(min=0)])
+    missing = k - video.shape[1]
+    if missing > 0:
+        video = torch.nn.functional.pad(video, (0, missing), value=-1)
+        score = torch.nn.functional.pad(score, (0, missing), value=-torch.inf)
+    return Ranking(video, score)
+
+
+def _rows(rows: Tensor | Sequence[int], size: int, what: str) -> Tensor:
+    rows = torch.as_tensor(rows, dtype=torch.int64).flatten()
+    if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
+        raise IndexError(f"{what} rows must lie in [0, {size}); got {int(rows.min())}..{int(rows.max())}")
+    return rows
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Recommendations in raw ids.
+
+    Attributes:
+        frame: one row a recommended video: ``user`` (raw id), ``rank`` (from 1), ``video`` (raw id), ``title`` where
+            the videos have one, ``score``.
+    """
+
+    frame: pl.DataFrame
+
+    def to_frame(self) -> pl.DataFrame:
+        """The table, as polars."""
+        return self.frame
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def recommend_ids(
+    model: Recommender,
+    graph: MultimodalGraph,
+    dataset: Dataset,
+    user_ids: Sequence[Any],
+    k: int = 10,
+    *,
+    exclude_seen: bool = True,
+    candidates: Sequence[Any] | None = None,
+    exclude: Sequence[Any] | None = None,
+) -> Recommendations:
+    """:func:`recommend`, raw ids in, raw ids and titles out.
+
+    Args:
+        model, graph, k, exclude_seen: as there.
+        dataset: where the graph came from; it holds the vocabularies and titles.
+        user_ids: raw user ids. Text is read as a number where the data's ids are numbers.
+        candidates, exclude: raw video ids.
+
+    Raises:
+        KeyError: an unknown raw id; the message shows close ones.
+    """
+    users = find_rows(dataset.user_ids, user_ids, "user")
+    videos = {
+        name: None if ids is None else find_rows(dataset.video_ids, ids, "video")
+        for name, ids in (("candidates", candidates), ("exclude", exclude))
+    }
+    ranking = recommend(model, graph, users, k, exclude_seen=exclude_seen, **videos)
+    line, place = (ranking.video >= 0).nonzero().cpu().unbind(1)
+    rows = ranking.video.cpu()[line, place]
+    columns: dict[str, Any] = {
+        "user": dataset.user_ids.raw(users[line].numpy()),
+        "rank": (place + 1).numpy(),
+        "video": dataset.video_ids.raw(rows.numpy()),
+    }
+    if "title" in dataset.videos.columns:
+        columns["title"] = dataset.videos["title"][rows.numpy()]
+    columns["score"] = ranking.score.cpu()[line, place].float().numpy()
+    return Recommendations(pl.DataFrame(columns))
+
+
+def find_rows(vocabulary: Vocabulary, raw_ids: Sequence[Any], kind: str = "id") -> Tensor:
+    """Rows [n] int64 of raw ids in a vocabulary.
+
+    Args:
+        vocabulary: the ids.
+        raw_ids: what to look up; text is turned into a number where the vocabulary holds numbers.
+        kind: the word for the error message.
+
+    Raises:
+        KeyError: an id is unknown; the message shows the closest ones.
+    """
+    numeric = vocabulary.ids.dtype.is_numeric()
+    ids = []
+    for raw in raw_ids:
+        if numeric and isinstance(raw, str):
+            try:
+                raw = int(raw)
+            except ValueError:
+                raise KeyError(_unknown(vocabulary, raw, kind)) from None
+        ids.append(raw if numeric else str(raw))
+    known = set(vocabulary.ids.filter(vocabulary.ids.is_in(ids)).to_list()) if ids else set()
+    for raw in ids:
+        if raw not in known:
+            raise KeyError(_unknown(vocabulary, raw, kind))
+    return torch.as_tensor(vocabulary.rows(ids)).to(torch.int64)
+
+
+def _unknown(vocabulary: Vocabulary, raw: Any, kind: str) -> str:
+    ids = vocabulary.ids
+    if isinstance(raw, int):
+        close = ids.to_frame("id").sort((pl.col("id") - raw).abs())["id"].head(3).to_list()
+    else:
+        text = ids.cast(pl.String)
+        near = text.filter((text.str.len_chars().cast(pl.Int64) - len(raw)).abs() <= 2)
+        close = difflib.get_close_matches(raw, near.head(20_000).to_list(), n=3, cutoff=0.5)
+    shown = close or ids.head(3).to_list()
+    word = "close ones" if close else "there are"
+    return f"unknown {kind} {raw!r} among {len(ids):,}; {word}: {', '.join(map(str, shown))}"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One path from a user to a video.
+
+    Attributes:
+        kind: ``"co-watched"``, or the modality in which the two videos are alike.
+        video: row of the watched video the path goes through.
+        strength: co-watched: n / sqrt(d_v' d_v), the cosine of the two videos' watcher sets; a modality: the
+            cosine of their features.
+        count: co-watched: how many other users watched both; 0 for a modality.
+        users: rows of up to five of those users.
+    """
+
+    kind: str
+    video: int
+    strength: float
+    count: int = 0
+    users: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a video may suit a user: the strongest paths of the graph between them.
+
+    Attributes:
+        user: user row.
+        video: video row.
+        reasons: strongest first within each kind.
+    """
+
+    user: int
+    video: int
+    reasons: tuple[Reason, ...]
+
+    def sentences(self, dataset: Dataset) -> list[str]:
+        """One plain sentence a reason, with titles (raw ids where there are none)."""
+        titles = dataset.videos["title"] if "title" in dataset.videos.columns else dataset.video_ids.ids
+        out = []
+        for reason in self.reasons:
+            name = titles[reason.video]
+            if reason.kind == "co-watched":
+                people = "1 person" if reason.count == 1 else f"{reason.count} people"
+                out.append(f"{people} who watched {name!r} watched this too (strength {reason.strength:.2f})")
+            else:
+                out.append(f"alike in {reason.kind} to {name!r}, which you watched (cosine {reason.strength:.2f})")
+        return out
+
+
+@torch.no_grad()
+def explain(graph: MultimodalGraph, user: int, video: int, k: int = 3) -> Explanation:
+    """The strongest paths between a user and a video, read from the graph alone, whatever the model.
+
+    Two kinds. *Co-watching*: user → v' → u' → video over ``interacts`` edges, one reason for each watched v' with its
+    number of paths n and strength n / sqrt(d_v' d_v), where d counts the users of a video. *Likeness*: the
+    cosine between the features of the video and of each watched v', per modality, where both have it.
+
+    Args:
+        graph: users, videos, modalities.
+        user: user row.
+        video: video row; it need not be unseen, and is never its own reason.
+        k: reasons of each kind, at most.
+
+    Returns:
+        Explanation: empty for a user without interactions.
+
+    Raises:
+        IndexError: a row out of range.
+    """
+    _rows([user], graph.num_users, "user")
+    _rows([video], graph.num_videos, "video")
+    seen = graph.seen
+    watched = _neighbours(seen, torch.tensor([user]))[1].unique()
+    watched = watched[watched != video]
+    if not len(watched):
+        return Explanation(user, video, ())
+    reasons: list[Reason] = []
+
+    watchers = _neighbours(seen.transpose(), torch.tensor([video]))[1].unique()
+    others = watchers[watchers != user]
+    line, theirs = _neighbours(seen, others)
+    pairs = torch.unique(torch.stack([theirs, others[line]]), dim=1)
+    pairs = pairs[:, torch.isin(pairs[0], watched)]
+    through, count = pairs[0].unique(return_counts=True)
+    rows, users_of = _neighbours(seen.transpose(), through)
+    degree = torch.bincount(torch.unique(torch.stack([rows, users_of]), dim=1)[0], minlength=len(through))
+    strength = count / (degree * len(watchers)).clamp(min=1).sqrt()
+    best = top_k(strength[None].float(), min(k, len(through))) if len(through) else Ranking(through[None], strength)
+    for place in best.video[0].tolist():
+        row = int(through[place])
+        people = tuple(pairs[1, pairs[0] == row][:5].tolist())
+        reasons.append(Reason("co-watched", row, float(strength[place]), int(count[place]), people))
+
+    for modality in graph.modalities:
+        features = graph.features(modality)
+        have = watched.to(features.values.device)
+        have = have[features.present[have]]
+        if not bool(features.present[video]) or not len(have):
+            continue
+        cosine = torch.nn.functional.cosine_similarity(features.values[have], features.values[video][None], dim=1)
+        best = top_k(cosine[None], min(k, len(have)))
+        reasons += [Reason(modality, int(have[i]), float(cosine[i])) for i in best.video[0].tolist()]
+    return Explanation(user, video, tuple(reasons))
+
+
+def _neighbours(matrix: CSR, rows: Tensor) -> tuple[Tensor, Tensor]:
+    block, _ = matrix.select(rows.to(matrix.device))
+    return block.row_indices().long(), block.indices.long()
