@@ -3,7 +3,43 @@
 from __future__ import annotations
 
 from mmgraph.ops.csr import CSR
+from mmgraph.ops.knn import Neighbours, knn
 from mmgraph.ops.propagate import propagate
+from mmgraph.ops.sample import (
+    Block,
+    Negatives,
+    in_batch_logits,
+    k_hop,
+    log_q,
+    negatives,
+    random_walk_neighbours,
+    sample_neighbours,
+    walk,
+)
+from mmgraph.ops.segment_softmax import attend, segment_softmax
 from mmgraph.ops.spmm import edge_dot, spmm
+from mmgraph.ops.topk import TopK, best_of, topk, topk_scores
 
-__all__ = ["CSR", "edge_dot", "propagate", "spmm"]
+__all__ = [
+    "CSR",
+    "Block",
+    "Negatives",
+    "Neighbours",
+    "TopK",
+    "attend",
+    "best_of",
+    "edge_dot",
+    "in_batch_logits",
+    "k_hop",
+    "knn",
+    "log_q",
+    "negatives",
+    "propagate",
+    "random_walk_neighbours",
+    "sample_neighbours",
+    "segment_softmax",
+    "spmm",
+    "topk",
+    "topk_scores",
+    "walk",
+]

@@ -44,9 +44,7 @@ class CSR:
     def __post_init__(self) -> None:
         rows, cols = self.shape
         if self.indptr.shape != (rows + 1,) or self.indptr.dtype != torch.int64:
-            raise ValueError(
-                f"indptr must be int64 [{rows + 1}], got {self.indptr.dtype} {list(self.indptr.shape)}"
-            )
+            raise ValueError(f"indptr must be int64 [{rows + 1}], got {self.indptr.dtype} {list(self.indptr.shape)}")
         if self.indices.dim() != 1 or self.indices.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"indices must be one-dimensional int32 or int64, got {self.indices.dtype}")
         edges = self.indices.numel()
@@ -253,9 +251,7 @@ class CSR:
             row_scale, col_scale = _power(row_degree, -0.5), _power(col_degree, -0.5)
             if symmetric:
                 col_scale = row_scale
-        scaled = CSR(
-            self.indptr, self.indices, weights, self.shape, symmetric, row_scale, col_scale, self._pattern
-        )
+        scaled = CSR(self.indptr, self.indices, weights, self.shape, symmetric, row_scale, col_scale, self._pattern)
         return scaled.with_values(scaled.weights(), symmetric) if store else scaled
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CSR:

@@ -152,8 +152,7 @@ def _weighted(a: CSR, values: Tensor | None, mask: Tensor | None, dtype: torch.d
         a = a.with_values(values)
     if mask is None:
         return a.with_values(a.values, False) if _learned(a) else a
-    kept = a.values
-    kept = mask.to(dtype) if kept is None else kept * mask.to(kept.dtype)
+    kept = mask.to(dtype) if a.values is None else a.values * mask.to(a.values.dtype)
     return CSR(a.indptr, a.indices, kept, a.shape, False, a.row_scale, a.col_scale, a._pattern)
 
 
@@ -197,9 +196,7 @@ def _spmm_setup(ctx, inputs, output):
     indptr, indices, values, t_indptr, t_indices, t_values, t_order, x, impl = inputs
     ctx.impl = impl
     needs_x = values is not None and ctx.needs_input_grad[2]
-    ctx.save_for_backward(
-        indptr, indices, values, t_indptr, t_indices, t_values, t_order, x if needs_x else None
-    )
+    ctx.save_for_backward(indptr, indices, values, t_indptr, t_indices, t_values, t_order, x if needs_x else None)
 
 
 def _spmm_backward(ctx, grad):
@@ -212,13 +209,11 @@ def _spmm_backward(ctx, grad):
         # What undoes t_order is needed only when a gradient flows through the gradient.
         order = None if t_order is None else torch.argsort(t_order) if torch.is_grad_enabled() else t_order
         back = None if values is not None and values.requires_grad else values
-        grad_x = torch.ops.mmgraph.spmm(
-            t_indptr, t_indices, t_values, indptr, indices, back, order, grad, ctx.impl
-        )
+        grad_x = torch.ops.mmgraph.spmm(t_indptr, t_indices, t_values, indptr, indices, back, order, grad, ctx.impl)
     if ctx.needs_input_grad[2]:
-        grad_values = torch.ops.mmgraph.edge_dot(
-            indptr, indices, t_indptr, t_indices, t_order, grad, x, ctx.impl
-        ).to(values.dtype)
+        grad_values = torch.ops.mmgraph.edge_dot(indptr, indices, t_indptr, t_indices, t_order, grad, x, ctx.impl).to(
+            values.dtype
+        )
     return None, None, grad_values, None, None, None, None, grad_x, None
 
 
@@ -311,9 +306,7 @@ def _spmm_rows_adjoint(
     grad: Tensor,
     impl: str,
 ) -> Tensor:
-    return rows_adjoint(
-        Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order), rows, grad, impl
-    )
+    return rows_adjoint(Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order), rows, grad, impl)
 
 
 @_spmm_rows_adjoint.register_fake

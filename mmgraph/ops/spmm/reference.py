@@ -21,8 +21,6 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor) ->
 
 def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """``out[e] = left[row of e] · right[indices[e]]`` for every edge (SDDMM), [E]."""
-    row = torch.repeat_interleave(
-        torch.arange(indptr.numel() - 1, device=left.device), indptr[1:] - indptr[:-1]
-    )
+    row = torch.repeat_interleave(torch.arange(indptr.numel() - 1, device=left.device), indptr[1:] - indptr[:-1])
     wide = torch.promote_types(left.dtype, torch.float32)
     return (left[row].to(wide) * right[indices.long()].to(wide)).sum(1).to(left.dtype)

@@ -1,0 +1,144 @@
+"""Exact cosine nearest neighbours over features, in blocks."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmgraph.ops.knn import reference
+from mmgraph.ops.topk import best_of
+
+__all__ = ["Neighbours", "knn"]
+
+_FAISS_ROWS = 200_000
+
+
+class Neighbours(NamedTuple):
+    """The nearest rows of each query, nearest first."""
+
+    index: Tensor
+    """[Q, k] int64 rows; -1 where there are fewer than k."""
+    score: Tensor
+    """[Q, k] cosine similarity, higher is nearer; -inf there."""
+
+
+def knn(
+    x: Tensor,
+    k: int,
+    *,
+    query: Tensor | None = None,
+    present: Tensor | None = None,
+    query_present: Tensor | None = None,
+    include_self: bool = False,
+    memory: int = 64 << 20,
+    dtype: torch.dtype | None = None,
+    impl: str = "auto",
+) -> Neighbours:
+    """The k rows of ``x`` with the highest cosine to each query row; exact, ties to the lower row.
+
+    Args:
+        x: [V, D] features.
+        k: how many neighbours.
+        query: [Q, D], rows to look up (new videos); ``x`` itself by default.
+        present: [V] bool, the rows of ``x`` that have the feature. An absent row neither has nor is a
+            neighbour.
+        query_present: [Q] bool, likewise for ``query``.
+        include_self: whether a row may be its own neighbour (when ``query`` is None). MMRec's kNN graphs
+            do.
+        memory: bytes that one block of similarities may take.
+        dtype: the type of the products, e.g. torch.bfloat16: half the memory, cosines off by about 1e-2.
+        impl: "auto" is "exact"; "faiss" uses a flat faiss index (pip install mmgraph[ann]), of use beyond
+            200,000 rows; "reference" is the slow version.
+
+    Raises:
+        ValueError: sizes do not fit, or a feature is NaN or infinite.
+    """
+    if x.dim() != 2 or (query is not None and (query.dim() != 2 or query.shape[1] != x.shape[1])):
+        sizes = f"{list(x.shape)} and {None if query is None else list(query.shape)}"
+        raise ValueError(f"x must be [V, D] and query [Q, D], got {sizes}")
+    if impl not in ("auto", "exact", "faiss", "reference"):
+        raise ValueError(f"knn has impl 'auto', 'exact', 'faiss' and 'reference', got {impl!r}")
+    itself = query is None and not include_self
+    with torch.no_grad():
+        base = _unit(x, present, "x")
+        if query is None:
+            target, query_present = base, present
+        else:
+            target = _unit(query, query_present, "query")
+        if impl == "faiss":
+            return _faiss(base, target, k, present, query_present, itself)
+        if dtype is not None:
+            base, target = base.to(dtype), target.to(dtype)
+        hidden = None if present is None else ~present
+        if impl == "reference":
+            mask = torch.zeros(target.shape[0], base.shape[0], dtype=torch.bool, device=x.device)
+            if hidden is not None:
+                mask |= hidden
+            if itself:
+                mask.fill_diagonal_(True)
+            score, index = reference.knn(target.float(), base.float(), k, mask)
+            short = max(k - base.shape[0], 0)
+            score = torch.nn.functional.pad(score, (0, short), value=-torch.inf)
+            index = torch.nn.functional.pad(index, (0, short), value=-1)
+        else:
+            step = max(1, min(target.shape[0], memory // max(base.shape[0] * base.element_size(), 1)))
+            parts = []
+            for start in range(0, target.shape[0], step):
+                scores = target[start : start + step] @ base.T
+                if hidden is not None:
+                    scores.masked_fill_(hidden, -torch.inf)
+                if itself:
+                    row = torch.arange(scores.shape[0], device=x.device)
+                    scores[row, row + start] = -torch.inf
+                parts.append(best_of(scores, k))
+            score = torch.cat([part.score for part in parts]) if parts else base.new_empty(0, k)
+            index = torch.cat([part.video for part in parts]) if parts else torch.empty(0, k, dtype=torch.int64)
+        score = score.float()
+        if query_present is not None:
+            score = score.masked_fill(~query_present.unsqueeze(1), -torch.inf)
+            index = index.masked_fill(~query_present.unsqueeze(1), -1)
+        return Neighbours(index, score)
+
+
+def _unit(x: Tensor, present: Tensor | None, name: str) -> Tensor:
+    if present is not None and present.shape != x.shape[:1]:
+        raise ValueError(f"the presence of {name} must be [{x.shape[0]}] bool, got {list(present.shape)}")
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    if present is not None:
+        wide = torch.where(present.unsqueeze(1), wide, 0.0)
+    if not bool(torch.isfinite(wide).all()):
+        raise ValueError(f"{name} holds NaN or infinite features")
+    return normalize(wide, dim=1)
+
+
+def _faiss(
+    base: Tensor,
+    target: Tensor,
+    k: int,
+    present: Tensor | None,
+    query_present: Tensor | None,
+    itself: bool,
+) -> Neighbours:
+    if find_spec("faiss") is None:
+        raise ModuleNotFoundError("impl='faiss' needs faiss: pip install 'mmgraph[ann]'")
+    import faiss
+
+    kept = torch.arange(base.shape[0]) if present is None else present.nonzero().squeeze(1).cpu()
+    index = faiss.IndexFlatIP(base.shape[1])
+    index.add(base.float().cpu()[kept].numpy())
+    found, place = index.search(target.float().cpu().numpy(), k + itself)
+    score, row = torch.from_numpy(found), torch.from_numpy(place)
+    row = torch.where(row >= 0, kept[row.clamp(min=0)] if kept.numel() else row, row)
+    wrong = row < 0
+    if itself:
+        wrong |= row == torch.arange(target.shape[0]).unsqueeze(1)
+    if query_present is not None:
+        wrong |= ~query_present.cpu().unsqueeze(1)
+    score = score.masked_fill(wrong, -torch.inf)
+    score, order = torch.sort(score, dim=1, descending=True, stable=True)
+    row = row.masked_fill(wrong, -1).gather(1, order)
+    return Neighbours(row[:, :k].to(base.device), score[:, :k].to(base.device))

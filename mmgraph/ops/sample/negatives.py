@@ -1,0 +1,125 @@
+"""Negatives: uniform or by popularity, never a positive; and the correction for in-batch negatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmgraph.ops.csr import CSR
+
+__all__ = ["Negatives", "in_batch_logits", "log_q", "negatives"]
+
+
+class Negatives:
+    """Draws videos that a user has not seen, in proportion to a weight; exact, without rejection.
+
+    The weights become integers. With ``C`` their running sum and ``p_0 < p_1 < …`` the positives of a
+    user, a draw is a uniform integer ``r`` below the mass of what is not positive; ``s`` = the positives
+    whose preceding mass of non-positives is at most ``r``; the video is where ``C`` first exceeds ``r`` +
+    the mass of those ``s``. Both are binary searches, one for all users at once.
+
+    Args:
+        seen: [U, V] positive pairs.
+        weights: [V] not negative, e.g. ``degree ** 0.75``; None for uniform. Resolution: 1 part in 2^62 /
+            U.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are zero.
+    """
+
+    def __init__(self, seen: CSR, weights: Tensor | None = None) -> None:
+        users, videos = seen.shape
+        device = seen.device
+        if weights is None:
+            mass = torch.ones(videos, dtype=torch.int64, device=device)
+        else:
+            if weights.shape != (videos,):
+                raise ValueError(f"weights must be [{videos}], got {list(weights.shape)}")
+            wide = weights.to(device=device, dtype=torch.float64)
+            if not bool(torch.isfinite(wide).all()) or bool((wide < 0).any()) or float(wide.sum()) <= 0:
+                raise ValueError("weights must be finite, not negative, and not all zero")
+            budget = float(min(2**62 // max(users, 1) // 4, 2**48))
+            mass = (wide / wide.sum() * budget).ceil().long()
+        self.num_videos = videos
+        self.cumulative = torch.cumsum(mass, 0)
+        self.total = int(self.cumulative[-1]) if videos else 0
+        self.stride = self.total + 1
+        row, col = seen.row_indices().long(), seen.indices.long()
+        if row.numel():
+            first = torch.ones_like(row, dtype=torch.bool)
+            first[1:] = (row[1:] != row[:-1]) | (col[1:] != col[:-1])
+            row, col = row[first], col[first]
+        own = mass[col]
+        before = torch.cumsum(own, 0) - own  # mass of all earlier positives, of earlier users too
+        self.start = torch.searchsorted(row, torch.arange(users + 1, device=device))
+        padded = torch.cat([before, (before[-1:] + own[-1:]) if row.numel() else before.new_zeros(1)])
+        self.offset = padded[self.start[:-1]]
+        self.positive_mass = padded
+        inside = before - self.offset[row]
+        self.keys = row * self.stride + (self.cumulative[col] - own - inside)
+        self.left = self.total - (padded[self.start[1:]] - self.offset)
+
+    def sample(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """[B, count] int64 rows of videos, independent draws.
+
+        Raises:
+            ValueError: a user has nothing left to draw.
+        """
+        users = users.to(self.keys.device).long()
+        left = self.left[users]
+        if users.numel() and int(left.min()) <= 0:
+            raise ValueError(f"user row {int(users[left.argmin()])} has no negative left to draw")
+        draw = torch.rand(users.numel(), count, dtype=torch.float64, generator=generator, device=self.keys.device)
+        draw = torch.minimum((draw * left.unsqueeze(1)).long(), (left - 1).unsqueeze(1))
+        base = users.unsqueeze(1)
+        place = torch.searchsorted(self.keys, base * self.stride + draw, right=True)
+        draw = draw + self.positive_mass[place] - self.offset[users].unsqueeze(1)
+        return torch.searchsorted(self.cumulative, draw, right=True)
+
+
+def negatives(seen: CSR, users: Tensor, count: int, *, alpha: float = 0.0, generator: torch.Generator) -> Tensor:
+    """[B, count] videos that ``users`` [B] have not seen, drawn in proportion to popularity ** alpha.
+
+    ``alpha=0`` is uniform over all videos; otherwise a video that nobody has seen is never drawn. The
+    tables are cached on ``seen``.
+
+    Raises:
+        ValueError: a user has no negative left.
+    """
+    key = f"negatives {alpha}"
+    if key not in seen._cache:
+        popularity = torch.bincount(seen.indices, minlength=seen.shape[1]).double()
+        seen._cache[key] = Negatives(seen, None if alpha == 0 else popularity.pow(alpha) * (popularity > 0))
+    return seen._cache[key].sample(users, count, generator)
+
+
+def log_q(counts: Tensor, videos: Tensor) -> Tensor:
+    """``log q_j``, the log-chance that a random training pair holds video j; shape of ``videos``.
+
+    Args:
+        counts: [V] training pairs of each video.
+        videos: rows of videos, any shape. One without a pair counts as having one.
+    """
+    wide = counts.clamp(min=1).double()
+    return (wide[videos].log() - counts.sum().clamp(min=1).double().log()).float()
+
+
+def in_batch_logits(scores: Tensor, videos: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Logits [B, B] of the in-batch softmax, the positives on the diagonal.
+
+    The other positives of the batch are the negatives. They come in proportion to popularity, so ``log
+    q_j`` is taken off (Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996). A column that
+    holds the same video as the row's positive is no negative: it is set to -inf.
+
+    Args:
+        scores: [B, B], user i against the positive of user j.
+        videos: [B] rows of the positives.
+        counts: [V] training pairs of each video; None leaves the correction out.
+    """
+    if scores.shape != (videos.numel(), videos.numel()):
+        raise ValueError(f"scores must be [{videos.numel()}, {videos.numel()}], got {list(scores.shape)}")
+    if counts is not None:
+        scores = scores - log_q(counts, videos).to(scores.dtype)
+    same = videos.unsqueeze(0) == videos.unsqueeze(1)
+    same.fill_diagonal_(False)
+    return scores.masked_fill(same, -torch.inf)

@@ -1,0 +1,209 @@
+"""Score, mask what was seen, keep the k best: block by block, so the full score matrix never exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmgraph.ops.csr import CSR
+from mmgraph.ops.topk import reference
+
+__all__ = ["TopK", "best_of", "topk", "topk_scores"]
+
+_BLOCK_BYTES = 64 << 20
+
+
+class TopK(NamedTuple):
+    """The best videos of each user, best first."""
+
+    score: Tensor
+    """[B, k] scores; -inf where a user has fewer than k videos to be shown."""
+    video: Tensor
+    """[B, k] int64 rows of videos; -1 there."""
+
+
+def topk(
+    user: Tensor,
+    video: Tensor,
+    k: int,
+    *,
+    seen: CSR | None = None,
+    users: Tensor | None = None,
+    candidates: Tensor | None = None,
+    memory: int = _BLOCK_BYTES,
+    impl: str = "auto",
+) -> TopK:
+    """The k videos with the highest dot product for each user; exact, and ties go to the lower row.
+
+    Args:
+        user: [B, D].
+        video: [V, D].
+        k: how many; when k > V the rest is -1.
+        seen: [U, V], the pairs never to be returned.
+        users: [B], the row of ``seen`` of each row of ``user``; 0..B-1 by default.
+        candidates: [V] bool, the videos that may be returned; all by default.
+        memory: bytes that one block of scores may take.
+        impl: "auto", or "reference" for the slow version.
+
+    Raises:
+        ValueError: sizes do not fit, or a score is NaN.
+    """
+    if user.dim() != 2 or video.dim() != 2 or user.shape[1] != video.shape[1]:
+        raise ValueError(f"user and video must be [B, D] and [V, D], got {list(user.shape)}, {list(video.shape)}")
+    if users is None:
+        users = torch.arange(user.shape[0], device=user.device)
+    if users.shape != user.shape[:1]:
+        raise ValueError(f"users must be [{user.shape[0]}], got {list(users.shape)}")
+    _check_seen(seen, users, video.shape[0])
+    if impl == "reference":
+        hidden = torch.zeros(user.shape[0], video.shape[0], dtype=torch.bool, device=user.device)
+        if seen is not None:
+            rows, _edges = seen.select(users)
+            hidden[rows.row_indices().long(), rows.indices.long()] = True
+        if candidates is not None:
+            hidden |= ~candidates
+        best, index = reference.topk(user, video, k, hidden)
+        if bool(best.isnan().any()):
+            raise ValueError("a score is NaN")
+        short = max(k - video.shape[0], 0)
+        return TopK(
+            torch.nn.functional.pad(best, (0, short), value=-torch.inf),
+            torch.nn.functional.pad(index, (0, short), value=-1),
+        )
+    if impl != "auto":
+        raise ValueError(f"topk has impl 'auto' and 'reference', got {impl!r}")
+    transposed = video.T
+    buffer = user.new_empty(0)
+
+    def score(place: Tensor) -> Tensor:
+        nonlocal buffer
+        if buffer.shape[0] < place.numel():
+            buffer = user.new_empty(place.numel(), video.shape[0])
+        return torch.mm(user[place], transposed, out=buffer[: place.numel()])
+
+    with torch.no_grad():
+        place = torch.arange(user.shape[0], device=user.device)
+        return _blocked(score, place, users, video.shape[0], k, seen, candidates, memory, user.element_size())
+
+
+def topk_scores(
+    score: Callable[[Tensor], Tensor],
+    users: Tensor,
+    num_videos: int,
+    k: int,
+    *,
+    seen: CSR | None = None,
+    candidates: Tensor | None = None,
+    memory: int = _BLOCK_BYTES,
+) -> TopK:
+    """As :func:`topk`, for any scorer: any head, any model.
+
+    Args:
+        score: takes [b] rows of users, returns [b, V]. The scores may be overwritten.
+        users: [B] rows of users, any number, in any order.
+        num_videos: V.
+        k, seen, candidates, memory: as in :func:`topk`; ``seen`` is indexed by ``users``.
+
+    Raises:
+        ValueError: sizes do not fit, or a score is NaN.
+    """
+    _check_seen(seen, users, num_videos)
+    with torch.no_grad():
+        return _blocked(score, users, users, num_videos, k, seen, candidates, memory, 4)
+
+
+def best_of(scores: Tensor, k: int) -> TopK:
+    """The k largest of each row, best first, ties to the lower column; exact.
+
+    Two passes in place of a selection over all columns: the columns are cut into contiguous groups, the k
+    groups with the largest maxima hold the k largest scores (ties too, when the earlier group is taken
+    first), and only those groups are searched.
+
+    Args:
+        scores: [B, V] floating point.
+        k: how many; the rest is -1 when k > V.
+
+    Raises:
+        ValueError: a score among the best is NaN.
+    """
+    rows, width = scores.shape
+    wanted, k = k, min(k, width)
+    if k == 0 or rows == 0:
+        value = scores.new_full((rows, wanted), -torch.inf)
+        return TopK(value, torch.full((rows, wanted), -1, device=scores.device))
+    group = 1 << max(int((width / k) ** 0.5).bit_length() - 1, 0)
+    if scores.dtype == torch.float64 or group < 4 or k * group * 2 > width:
+        value, index = torch.sort(scores, dim=1, descending=True, stable=True)
+        value, index = value[:, :k], index[:, :k]
+    else:
+        whole = width // group * group
+        grouped = scores[:, :whole].unflatten(1, (-1, group))
+        top = _ordered(grouped.amax(2), torch.arange(whole // group, device=scores.device))
+        chosen = -(top.topk(k, dim=1, sorted=False).values & 0xFFFFFFFF) + 0xFFFFFFFF
+        inside = torch.arange(group, device=scores.device)
+        column = (chosen.unsqueeze(2) * group + inside).flatten(1)
+        tail = torch.arange(whole, width, device=scores.device).expand(rows, -1)
+        column = torch.cat([column, tail], 1)
+        keys = _ordered(scores.gather(1, column), column).topk(k, dim=1).values
+        index = -(keys & 0xFFFFFFFF) + 0xFFFFFFFF
+        value = scores.gather(1, index)
+    if bool(value.isnan().any()):
+        raise ValueError("a score is NaN")
+    index = index.masked_fill(value == -torch.inf, -1)
+    if k < wanted:
+        value = torch.nn.functional.pad(value, (0, wanted - k), value=-torch.inf)
+        index = torch.nn.functional.pad(index, (0, wanted - k), value=-1)
+    return TopK(value.contiguous(), index.contiguous())
+
+
+def _ordered(value: Tensor, index: Tensor) -> Tensor:
+    """int64 keys that sort like (value, -index): the bits of the float above, the complement of the index
+    below."""
+    value = value.float() + 0.0  # -0 and 0 are one value
+    bits = value.contiguous().view(torch.int32).long()
+    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (bits << 32) | (0xFFFFFFFF - index)
+
+
+def _check_seen(seen: CSR | None, users: Tensor, num_videos: int) -> None:
+    if seen is not None and seen.shape[1] != num_videos:
+        raise ValueError(f"seen is {list(seen.shape)}, but there are {num_videos} videos")
+    if seen is not None and users.numel() and int(users.max()) >= seen.shape[0]:
+        raise ValueError(f"seen has {seen.shape[0]} users, row {int(users.max())} was asked for")
+
+
+def _blocked(
+    score: Callable[[Tensor], Tensor],
+    place: Tensor,
+    users: Tensor,
+    num_videos: int,
+    k: int,
+    seen: CSR | None,
+    candidates: Tensor | None,
+    memory: int,
+    element_size: int,
+) -> TopK:
+    if candidates is not None and candidates.shape != (num_videos,):
+        raise ValueError(f"candidates must be [{num_videos}] bool, got {list(candidates.shape)}")
+    step = max(1, min(users.numel(), memory // max(num_videos * element_size, 1)))
+    parts = []
+    for start in range(0, users.numel(), step):
+        chosen = users[start : start + step]
+        scores = score(place[start : start + step])
+        if scores.shape != (chosen.numel(), num_videos):
+            raise ValueError(f"score returned {list(scores.shape)} for {chosen.numel()} users and {num_videos} videos")
+        if seen is not None:
+            hidden, _ = seen.select(chosen)
+            flat = hidden.row_indices().long() * num_videos + hidden.indices
+            scores = scores.contiguous()
+            scores.view(-1).index_fill_(0, flat, -torch.inf)
+        if candidates is not None:
+            scores = scores.masked_fill(~candidates, -torch.inf)
+        parts.append(best_of(scores, k))
+    if not parts:
+        device = users.device
+        return TopK(torch.empty(0, k, device=device), torch.empty(0, k, dtype=torch.int64, device=device))
+    return TopK(torch.cat([part.score for part in parts]), torch.cat([part.video for part in parts]))
