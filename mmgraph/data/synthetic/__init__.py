@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from mmgraph.data.synthetic.config import MODALITIES, WorldConfig
 from mmgraph.data.synthetic.files import read_world, write
+from mmgraph.data.synthetic.media import picture, render, sound_track
 from mmgraph.data.synthetic.world import Factors, Tastes, World, generate
 
-__all__ = ["MODALITIES", "Factors", "Tastes", "World", "WorldConfig", "generate", "read_world", "write"]
+__all__ = [
+    "MODALITIES",
+    "Factors",
+    "Tastes",
+    "World",
+    "WorldConfig",
+    "generate",
+    "picture",
+    "read_world",
+    "render",
+    "sound_track",
+    "write",
+]
