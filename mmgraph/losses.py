@@ -88,3 +88,89 @@ def embedding_l2(*embeddings: Tensor) -> Tensor:
         embeddings: each [..., D]; the first's leading size is B.
     """
     return sum((e.square().sum() for e in embeddings), torch.zeros(())) / (2 * len(embeddings[0]))
+
+
+def bce(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy on logits: −mean( ln σ(ŷ_ui), ln(1 − σ(ŷ_uj)) ), over positives and negatives together.
+
+    The point-wise loss of He et al., "Neural Collaborative Filtering", WWW 2017, https://arxiv.org/abs/1708.05031.
+    Formed by softplus, so finite at logits of ±1e3 and beyond. ln 2 at logits of 0.
+
+    Args:
+        positive: logits of chosen videos, [B] or [B, 1].
+        negative: logits of sampled videos, [B, N].
+    """
+    return torch.cat([F.softplus(-positive.flatten()), F.softplus(negative.flatten())]).mean()
+
+
+def sampled_softmax(
+    positive: Tensor, negative: Tensor, log_q_positive: Tensor | None = None, log_q_negative: Tensor | None = None
+) -> Tensor:
+    """Softmax over the positive and sampled negatives, corrected for how they were sampled.
+
+    −mean_b ln( e^{s_b} / (e^{s_b} + Σ_n e^{s_bn}) ), s = ŷ − ln q. With logQ it estimates the softmax over all videos when
+    video j is drawn with chance q_j (Bengio and Senécal, 2008, https://doi.org/10.1109/TNN.2007.912312; in
+    recommenders Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996). Uniform q cancels.
+
+    Args:
+        positive: scores of chosen videos, [B] or [B, 1].
+        negative: scores of sampled videos, [B, N]; -inf takes one out.
+        log_q_positive: ln q of the chosen videos, [B] or [B, 1]; no correction when None.
+        log_q_negative: ln q of the sampled ones, broadcastable to [B, N].
+    """
+    positive = positive.reshape(-1, 1)
+    if log_q_positive is not None:
+        positive = positive - log_q_positive.reshape(-1, 1)
+    if log_q_negative is not None:
+        negative = negative - log_q_negative
+    logits = torch.cat([positive, negative], 1)
+    return (logits.logsumexp(1) - logits[:, 0]).mean()
+
+
+def multinomial_nll(logits: Tensor, counts: Tensor) -> Tensor:
+    """Multinomial negative log-likelihood of whole rows: −mean_b Σ_v x_bv ln softmax(ŷ_b)_v.
+
+    Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, https://arxiv.org/abs/1802.05814
+    (the multinomial coefficient, constant in the parameters, is left out, as there). n ln V for n videos at chance.
+
+    Args:
+        logits: [B, V].
+        counts: x, [B, V], zeros and ones or weights.
+    """
+    return -(F.log_softmax(logits, dim=1) * counts).sum(1).mean()
+
+
+def kl_gaussian(
+    mean: Tensor, log_var: Tensor, prior_mean: Tensor | None = None, prior_log_var: Tensor | None = None
+) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(m, s²)) of diagonal Gaussians, summed over the width, mean over rows, in nats.
+
+    ½ Σ_d ( ln s² − ln σ² + (σ² + (μ − m)²) / s² − 1 ); against the standard normal (both priors None) it is
+    −½ Σ_d (1 + ln σ² − μ² − σ²), Kingma and Welling, ICLR 2014, https://arxiv.org/abs/1312.6114, appendix B.
+
+    Args:
+        mean, log_var: [B, D].
+        prior_mean, prior_log_var: broadcastable to [B, D]; 0 where None.
+    """
+    m = torch.zeros_like(mean) if prior_mean is None else prior_mean
+    s = torch.zeros_like(log_var) if prior_log_var is None else prior_log_var
+    # both variances as exp of differences of logs: no division by a variance that has underflowed
+    each = s - log_var + (log_var - s).exp() + (mean - m).square() * (-s).exp() - 1
+    return 0.5 * each.sum(-1).mean()
+
+
+def pair_loss(objective: str, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    """The loss that a head asks for by name, as a named term: ``"bpr"``, ``"bce"`` or ``"softmax"``.
+
+    Args:
+        objective: see :attr:`mmgraph.nn.Head.objective`.
+        positive: scores [B, 1].
+        negative: scores [B, N].
+
+    Raises:
+        ValueError: another name.
+    """
+    forms = {"bpr": bpr, "bce": bce, "softmax": sampled_softmax}
+    if objective not in forms:
+        raise ValueError(f"objective must be one of {sorted(forms)}, got {objective!r}")
+    return {objective: forms[objective](positive, negative)}

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from mmgraph.nn.conv import ModalityConv, RelationConv
-from mmgraph.nn.heads import DotHead, Head
+from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
+from mmgraph.nn.vae import GaussianLayer, anneal, product_of_experts, reparameterise
 
-__all__ = ["DotHead", "Head", "ModalityConv", "RelationConv"]
+__all__ = [
+    "CosineHead",
+    "DotHead",
+    "GaussianLayer",
+    "Head",
+    "MMoEHead",
+    "ModalityConv",
+    "NCFHead",
+    "RelationConv",
+    "VAEHead",
+    "anneal",
+    "product_of_experts",
+    "reparameterise",
+]
