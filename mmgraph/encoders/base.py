@@ -1,0 +1,328 @@
+"""What an encoder is: media in, features and a presence mask out; frozen, deterministic, batched.
+
+An encoder has two halves. ``decode`` opens one medium and is run in threads; ``encode`` runs the network over a
+batch of decoded media in the caller's thread. So decoding overlaps encoding, for every encoder, with no code of
+its own. Nothing here is trained: what is trained on top (pooling over frames, adaptors) is a layer in
+``mmgraph.nn``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Encoded", "Encoder", "FileEncoder", "MediaError", "Problem"]
+
+Reads = Literal["text", "image", "audio", "video", "generation"]
+
+
+class MediaError(ValueError):
+    """One medium cannot become features; the message is the reason that reports show."""
+
+
+class Problem(NamedTuple):
+    """A medium that became a missing modality, and why."""
+
+    row: int
+    source: str
+    reason: str
+
+
+class Encoded(NamedTuple):
+    """Features of ``V`` media.
+
+    ``values`` is [V, D] float32 (encoders of frame sequences: [V, T, D]); absent rows are zero there and
+    False in ``present`` [V]. ``problems`` lists the media that were given but could not be read. ``lengths``
+    [V] int64 counts the real steps of each row for sequence encoders, and is None for the others.
+    """
+
+    values: Tensor
+    present: Tensor
+    problems: tuple[Problem, ...]
+    lengths: Tensor | None = None
+
+
+def missing_extra(package: str) -> ImportError:
+    """The error for an optional package that is not installed."""
+    return ImportError(f"{package} is needed to read media and is not installed: pip install mmgraph[media]")
+
+
+class Encoder(ABC):
+    """A frozen function from media to features.
+
+    Subclasses are frozen dataclasses whose fields are their settings. They give ``name``, ``shape`` ((D,) or
+    (T, D)), ``weights_hash``, ``decode`` and ``encode``. Bump ``version`` when the arithmetic changes: stored
+    features are found by name, version, weights and settings.
+    """
+
+    reads: ClassVar[Reads]
+    version: ClassVar[str] = "1"
+    batch_size: int
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the encoder is called in stores and passports."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row: (D,), or (T, D) for frame vectors."""
+
+    @property
+    def dim(self) -> int:
+        """Width ``D`` of the features."""
+        return self.shape[-1]
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything but the weights that changes the features, as plain JSON values."""
+
+    @abstractmethod
+    def weights_hash(self) -> str:
+        """Hash of the weights' bytes ("none" where there are no weights)."""
+
+    def absent(self, media: Any) -> bool:
+        """True where there is no medium at all: None, a blank text."""
+        return is_absent(media)
+
+    @abstractmethod
+    def fingerprint(self, media: Any) -> str | None:
+        """Hash of the medium's content, or None where there is no medium.
+
+        Raises:
+            MediaError: there is one, and it cannot be read.
+        """
+
+    @abstractmethod
+    def decode(self, media: Any) -> Any:
+        """Open one medium and prepare it; called from several threads.
+
+        Raises:
+            MediaError: it is corrupt, empty or of another kind.
+        """
+
+    @abstractmethod
+    def encode(self, items: Sequence[Any]) -> Tensor | Sequence[Tensor]:
+        """Features of decoded media: [B, D], or for sequences B tensors [T_i, D] with 1 <= T_i <= T."""
+
+    def key(self) -> str:
+        """Hash of name, version, weights and settings: two encoders with one key give the same features."""
+        return digest(self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version, weights hash and settings, as plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "weights": self.weights_hash(),
+            "settings": self.settings(),
+        }
+
+    def __call__(self, media: Sequence[Any], *, progress: bool = False, workers: int = 2) -> Encoded:
+        """Encode ``V`` media without a store.
+
+        Args:
+            media: paths, texts or records; None (or an empty text) where a video has none.
+            progress: show a progress bar.
+            workers: threads that decode ahead of the encoder.
+        """
+        rows: dict[int, Tensor] = {}
+        problems: list[Problem] = []
+        given = [(row, item) for row, item in enumerate(media) if not self.absent(item)]
+        with progress_bar(self.name, len(given), progress) as advance:
+            for batch in stream(self, given, workers=workers):
+                rows.update(batch.rows)
+                problems += [Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()]
+                advance(len(batch.rows) + len(batch.problems))
+        return assemble(self, len(media), rows, problems)
+
+
+class FileEncoder(Encoder):
+    """An encoder whose media are files: the content hash is the hash of the file's bytes."""
+
+    def fingerprint(self, media: Any) -> str | None:
+        """Hash of the file's bytes, or None where there is no file."""
+        return None if self.absent(media) else f"file:{hash_file(media)}"
+
+
+@dataclass
+class Batch:
+    """Features of one batch by row, what failed by row, and where the time went (seconds)."""
+
+    rows: dict[int, Tensor] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    decode: float = 0.0
+    wait: float = 0.0
+    encode: float = 0.0
+
+
+def stream(encoder: Encoder, media: Sequence[tuple[int, Any]], *, workers: int = 2) -> Iterator[Batch]:
+    """Decode in threads, encode in this one, yield batch by batch in the order given.
+
+    At most two batches are decoded ahead, so memory does not grow with the number of media.
+    """
+    size = max(1, encoder.batch_size)
+    waiting: deque[tuple[int, Future[tuple[Any, str | None, float]]]] = deque()
+    upcoming = iter(media)
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode") as pool:
+        try:
+            while True:
+                while len(waiting) < 2 * size + workers:
+                    following = next(upcoming, None)
+                    if following is None:
+                        break
+                    waiting.append((following[0], pool.submit(_decode, encoder, following[1])))
+                if not waiting:
+                    return
+                batch, rows, items = Batch(), [], []
+                began = time.perf_counter()
+                while waiting and len(rows) < size:
+                    row, future = waiting.popleft()
+                    item, reason, seconds = future.result()
+                    batch.decode += seconds
+                    if reason is None:
+                        rows.append(row)
+                        items.append(item)
+                    else:
+                        batch.problems[row] = reason
+                batch.wait = time.perf_counter() - began
+                _encode(encoder, rows, items, batch)
+                yield batch
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _decode(encoder: Encoder, media: Any) -> tuple[Any, str | None, float]:
+    """One decoded medium, or the reason there is none, and the thread's CPU seconds."""
+    began = time.thread_time()
+    try:
+        item, reason = encoder.decode(media), None
+    except MediaError as error:
+        item, reason = None, str(error)
+    return item, reason, time.thread_time() - began
+
+
+def _encode(encoder: Encoder, rows: list[int], items: list[Any], batch: Batch) -> None:
+    """Run the encoder over one batch; a row that is not finite becomes a problem, not a feature."""
+    if not items:
+        return
+    began = time.perf_counter()
+    with torch.inference_mode():
+        values = encoder.encode(items)
+    if len(values) != len(rows):
+        raise ValueError(f"{encoder.name}.encode gave {len(values)} rows for {len(rows)} media")
+    for row, value in zip(rows, values, strict=True):
+        value = value.detach().to("cpu", torch.float32, copy=True)
+        if value.shape[-1] != encoder.shape[-1] or value.dim() != len(encoder.shape):
+            raise ValueError(f"{encoder.name}: a row has shape {tuple(value.shape)}, not {encoder.shape}")
+        if bool(torch.isfinite(value).all()):
+            batch.rows[row] = value
+        else:
+            batch.problems[row] = "the encoder gave values that are not finite"
+    batch.encode = time.perf_counter() - began
+
+
+def assemble(
+    encoder: Encoder, count: int, rows: Mapping[int, Tensor], problems: Sequence[Problem]
+) -> Encoded:
+    """Rows by index -> one padded tensor with its presence mask."""
+    values = torch.zeros((count, *encoder.shape))
+    present = torch.zeros(count, dtype=torch.bool)
+    lengths = torch.zeros(count, dtype=torch.long) if len(encoder.shape) == 2 else None
+    for row, value in rows.items():
+        present[row] = True
+        if lengths is None:
+            values[row] = value
+        else:
+            values[row, : len(value)] = value
+            lengths[row] = len(value)
+    return Encoded(values, present, tuple(sorted(problems)), lengths)
+
+
+def is_absent(media: Any) -> bool:
+    """True for None and for a blank text."""
+    return media is None or (isinstance(media, str) and not media.strip())
+
+
+def source_name(media: Any) -> str:
+    """How reports name a medium: its path, or the beginning of its text."""
+    text = str(media)
+    return text if isinstance(media, os.PathLike) or len(text) <= 80 else text[:77] + "…"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def regular_file(media: Any) -> Path:
+    """The path of a regular file.
+
+    Raises:
+        MediaError: it is absent, a folder, a pipe, or may not be looked at. (A pipe would block for ever.)
+    """
+    path = Path(media)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise MediaError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(mode):
+        raise MediaError("cannot be read: not a regular file")
+    return path
+
+
+def hash_file(media: Any) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    path = regular_file(media)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror or error}") from error
+
+
+def hash_weights(state: Mapping[str, Tensor], skip: frozenset[str] = frozenset()) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of a state dict; ``skip`` names entries that are not used."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        if name not in skip:
+            value = state[name].detach().cpu().contiguous()
+            total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+            total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+@contextmanager
+def progress_bar(label: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A rich progress bar as a context; yields the function that advances it."""
+    if not shown:
+        yield lambda amount: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda amount: bar.advance(task, amount)
