@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import bpr, embedding_l2
+from mmgraph.losses import embedding_l2
 from mmgraph.models.base import Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.objective import pair_terms
 from mmgraph.nn.heads import Head
 from mmgraph.ops import propagate
 
@@ -68,14 +69,12 @@ class LightGCN(Recommender):
         return Embeddings(out[:split], out[split:])
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """``bpr`` and ``l2``."""
+        """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
         emb = self.encode(graph, rows)
-        positive = self.score(emb, at.user, at.positive.unsqueeze(1))
-        negative = self.score(emb, at.user, at.negative)
         own = self.embedding[torch.cat([rows.user, rows.video + self.num_users])]
         l2 = embedding_l2(own) * (len(own) / len(batch.user))
-        return {"bpr": bpr(positive, negative), "l2": self.l2 * l2}
+        return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
 
 
 class BPRMF(LightGCN):

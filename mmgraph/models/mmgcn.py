@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import alignment, bpr, embedding_l2
+from mmgraph.losses import alignment, embedding_l2
 from mmgraph.models.base import Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.objective import pair_terms
 from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.heads import Head
 
@@ -88,22 +89,20 @@ class MMGCN(Recommender):
         return Embeddings(out[:split], out[split:])
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """``bpr`` and ``l2``."""
+        """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
         emb = self.encode(graph, rows)
-        positive = self.score(emb, at.user, at.positive.unsqueeze(1))
-        negative = self.score(emb, at.user, at.negative)
         own = [self.identity[torch.cat([rows.user, rows.video + self.num_users])]]
         own += [self.preference[m][rows.user] for m in self.modalities]
         l2 = embedding_l2(*own) * (len(own[0]) / len(batch.user))
-        return {"bpr": bpr(positive, negative), "l2": self.l2 * l2}
+        return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
 
 
 class HeteroMMGCN(Recommender):
     """MMGCN on one heterogeneous graph: users, videos and modality nodes, a weight matrix a relation.
 
     h_v^{l+1} = LReLU( W_0^l h_v + Σ_r Σ_{u∈N_r(v)} W_r^l h_u / c_vu ),  c_vu = sqrt(|N_r(v)| |N_r(u)|);  a node's
-    output is the mean of its layers' states (layer 0 included). Relations: user→video, video→user, and for each modality
+    output is the mean of its layers' states (layer 0 included). Relations: user→video, video→user, and a modality
     video→node and node→video (where c = 1). The state W_0 h_v keeps an isolated node alive: a new video has its
     modality nodes, a video without either its id. Loss: L = L_bpr + λ·L_align + L2, L_align over the modality nodes of
     the batch's videos (:func:`mmgraph.losses.alignment`).
@@ -192,14 +191,12 @@ class HeteroMMGCN(Recommender):
         return Embeddings(nodes["user"], nodes["video"])
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """``bpr``, ``l2`` and, unless λ is 0 or there is one modality, ``align``."""
+        """The head's terms (``bpr`` for a dot product), ``l2`` and, with λ > 0 and two modalities, ``align``."""
         rows, at = batch_rows(batch)
         nodes = self.nodes(graph, rows)
         emb = Embeddings(nodes["user"], nodes["video"])
-        positive = self.score(emb, at.user, at.positive.unsqueeze(1))
-        negative = self.score(emb, at.user, at.negative)
         own = embedding_l2(self.user[rows.user], self.video[rows.video]) * (len(rows.user) / len(batch.user))
-        terms = {"bpr": bpr(positive, negative), "l2": self.l2 * own}
+        terms = {**pair_terms(self, emb, at), "l2": self.l2 * own}
         if self.align and len(self.modalities) > 1:
             views, present = {}, {}
             for m in self.modalities:

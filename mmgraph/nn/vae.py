@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class GaussianLayer(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         widths = [in_dim, *hidden]
-        self.hidden = nn.ModuleList(_linear(a, b) for a, b in zip(widths, widths[1:]))
+        self.hidden = nn.ModuleList(_linear(a, b) for a, b in pairwise(widths))
         self.out = _linear(widths[-1], 2 * out_dim)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +60,7 @@ def _linear(in_dim: int, out_dim: int) -> nn.Linear:
 
 
 def reparameterise(mean: Tensor, log_var: Tensor) -> Tensor:
-    """A draw z = μ + σ ε, ε ~ N(0, I), differentiable in μ and σ; from torch's global generator, which ``fit`` seeds."""
+    """A draw z = μ + σ ε, ε ~ N(0, I), differentiable in μ and σ; ε from torch's generator, which ``fit`` seeds."""
     return mean + torch.randn_like(mean) * (0.5 * log_var).exp()
 
 
@@ -71,10 +72,10 @@ def product_of_experts(
 ) -> tuple[Tensor, Tensor]:
     """Product of Gaussian experts, those that are present, times a prior expert.
 
-    p(z | g) ∝ p_0(z) Π_m N(z; μ_m, σ_m²): 1/σ² = 1/σ_0² + Σ_m 1/σ_m², μ = σ² ( μ_0/σ_0² + Σ_m μ_m/σ_m² ). Wu and Goodman,
-    "Multimodal Generative Models for Scalable Weakly-Supervised Learning", NeurIPS 2018, https://arxiv.org/abs/1802.05335.
-    A missing modality is an expert with precision 0: whatever its row holds does not enter, and the fewer there are,
-    the nearer the result lies to the prior, with the larger variance.
+    p(z | g) ∝ p_0(z) Π_m N(z; μ_m, σ_m²): 1/σ² = 1/σ_0² + Σ_m 1/σ_m², μ = σ² ( μ_0/σ_0² + Σ_m μ_m/σ_m² ). Wu and
+    Goodman, "Multimodal Generative Models for Scalable Weakly-Supervised Learning", NeurIPS 2018,
+    https://arxiv.org/abs/1802.05335. A missing modality is an expert with precision 0: whatever its row holds does
+    not enter, and the fewer there are, the nearer the result lies to the prior, with the larger variance.
 
     Args:
         means, log_vars: modality -> [B, D].

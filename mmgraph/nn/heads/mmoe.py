@@ -19,8 +19,8 @@ class MMoEHead(Head):
 
     Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", KDD 2018,
     https://doi.org/10.1145/3219819.3220007. x = u ‖ v ‖ u ⊙ v;  experts f_i(x) = ReLU(W_i x + b_i);  gates
-    g_t(x) = softmax(G_t x);  ŷ_t = h_tᵀ ReLU(T_t Σ_i g_t(x)_i f_i(x)) + b_t. One expert: every gate is 1, which is the shared
-    bottom, and the gates get no gradient.
+    g_t(x) = softmax(G_t x);  ŷ_t = h_tᵀ ReLU(T_t Σ_i g_t(x)_i f_i(x)) + b_t. One expert: every gate is 1, which is
+    the shared bottom, and the gates get no gradient.
 
     Ranking takes Σ_t w_t ln σ(ŷ_t), the weighted product of the chances.
 

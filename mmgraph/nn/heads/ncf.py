@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,12 @@ BLOCK_PAIRS = 2**14  # pairs scored at once: 16 MiB of hidden states at width 25
 class NCFHead(Head):
     """NeuMF's score on any embeddings: ŷ_uv = hᵀ[ p_u ⊙ q_v ; MLP(p_u ‖ q_v) ] + b.
 
-    He et al., "Neural Collaborative Filtering", WWW 2017, https://arxiv.org/abs/1708.05031. MLP: 2D → 256 → 128 with ReLU
-    after each layer. On raw embedding tables this is NeuMF (:class:`mmgraph.models.NeuMF`). Trained with binary cross-entropy.
+    He et al., "Neural Collaborative Filtering", WWW 2017, https://arxiv.org/abs/1708.05031. MLP: 2D → 256 → 128 with
+    ReLU after each layer. On raw embedding tables this is NeuMF (:class:`mmgraph.models.NeuMF`). Trained with binary
+    cross-entropy.
 
-    The first layer is linear in p ‖ q, so W[p ‖ q] = W_p p + W_q q is computed once a user and once a video, and only the
-    sum, the ReLU and the second layer run for each pair, in blocks of fixed memory. The paper's σ is left out: it
+    The first layer is linear in p ‖ q, so W[p ‖ q] = W_p p + W_q q is computed once a user and once a video, and only
+    the sum, the ReLU and the second layer run for each pair, in blocks of fixed memory. The paper's σ is left out: it
     changes no ranking, and the loss takes logits.
 
     Args:
@@ -39,7 +41,7 @@ class NCFHead(Head):
         self.embedding_dim, self.shared = embedding_dim, shared
         self.user_layer = nn.Linear(embedding_dim, hidden[0], bias=False)
         self.video_layer = nn.Linear(embedding_dim, hidden[0])
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, hidden[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.out = nn.Linear(embedding_dim + hidden[-1], 1)
         # the two halves of one matrix [hidden, 2D]: Xavier by its fan-in, not by a half's
         joined = nn.init.xavier_uniform_(torch.empty(hidden[0], 2 * embedding_dim))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -14,22 +12,23 @@ from mmgraph.nn.vae import GaussianLayer, anneal, reparameterise
 class VAEHead(Head):
     """A user's state becomes a Gaussian q(z | h_u); the video embeddings are the rows of the decoder's last layer.
 
-    q(z | h) = N(μ(h), σ²(h)),  ŷ_u = E · g(z) + b, E the video embeddings [V, D]; ranking takes z = μ. What it is depends
-    on what h is:
+    q(z | h) = N(μ(h), σ²(h)),  ŷ_u = E · g(z) + b, E the video embeddings [V, D]; ranking takes z = μ. What it is
+    depends on what h is:
 
-    - h = tanh(W x + b) of a whole, normalised interaction row x, multinomial likelihood: Mult-VAE (Liang et al., WWW 2018,
-      https://arxiv.org/abs/1802.05814), see :class:`mmgraph.models.MultVAE`;
+    - h = tanh(W x + b) of a whole, normalised interaction row x, multinomial likelihood: Mult-VAE (Liang et al., WWW
+      2018, https://arxiv.org/abs/1802.05814), see :class:`mmgraph.models.MultVAE`;
     - h from a graph neighbourhood (LightGCN, MMGCN), pair-wise likelihood: the variational graph form (Kipf and
-      Welling, 2016, https://arxiv.org/abs/1611.07308), one argument to any propagation: ``LightGCN(graph, head=VAEHead(64))``.
+      Welling, 2016, https://arxiv.org/abs/1611.07308), one argument to any propagation: ``LightGCN(graph,
+      head=VAEHead(64))``.
 
-    Its models add β·KL(q(z | h_u) ‖ N(0, I)) to their loss; β is :func:`mmgraph.nn.vae.anneal` of ``step``, a buffer that
-    counts training batches, so a resumed run continues at the same β.
+    Its models add β·KL(q(z | h_u) ‖ N(0, I)) to their loss; β is :func:`mmgraph.nn.vae.anneal` of ``step``, a buffer
+    that counts training batches, so a resumed run continues at the same β.
 
     Args:
         embedding_dim: width of h and of the video rows.
         latent_dim: width of z; ``embedding_dim`` when None.
-        decoder: True: g(z) = tanh(W z + b), as in Mult-VAE; False: g(z) = W z + b where the widths differ, else z itself.
-        beta: last β.
+        decoder: True: g(z) = tanh(W z + b), as in Mult-VAE; False: g(z) = W z + b where the widths differ, else z
+        itself. beta: last β.
         anneal_steps: training batches over which β rises from 0.
         bias: the last column of the video rows is the decoder's bias b, so they are ``embedding_dim`` + 1 wide.
     """
