@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import torch
 from torch import Tensor
 
 from mmgraph.ops import CSR
+from mmgraph.ops.topk import TopK, best_of
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset, Vocabulary
@@ -20,69 +21,6 @@ if TYPE_CHECKING:
 
 # Scores held at once: 64 MiB of float32, far more than the caches hold, far less than memory.
 BLOCK_SCORES = 2**24
-
-
-class Ranking(NamedTuple):
-    """Ranked videos of some users, best first.
-
-    Attributes:
-        video: [B, k] int64 video rows, -1 where a user has fewer than k candidates.
-        score: [B, k] the model's scores, -inf where ``video`` is -1.
-    """
-
-    video: Tensor
-    score: Tensor
-
-
-def top_k(scores: Tensor, k: int) -> Ranking:
-    """The k highest scores of each row; equal scores come in the order of their columns.
-
-    ``torch.topk`` leaves the order of equal scores open, and with it every metric of a model that ties. Here
-    rows whose k-th and next score are equal are solved again exactly: all above that score, then the first
-    columns that hold it.
-
-    Args:
-        scores: [B, V]; -inf marks what may not be returned.
-        k: how many, at most V are returned.
-
-    Returns:
-        Ranking: ``video`` [B, min(k, V)] are columns of ``scores``, -1 where only -inf was left.
-
-    Raises:
-        ValueError: a score is NaN, or k < 1.
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    width = scores.shape[1]
-    k = min(k, width)
-    # One more than asked shows whether the cut goes through a tie.
-    value, column = scores.topk(min(k + 1, width), dim=1)
-    if width and bool(value[:, 0].isnan().any()):  # topk puts NaN above everything
-        row = int(value[:, 0].isnan().nonzero()[0])
-        bad = int(scores[row].isnan().sum())
-        raise ValueError(
-            f"{bad} of {width} scores in row {row} are NaN; a ranking of them means nothing. "
-            "Look for a diverged training run (lower the learning rate) or NaN features."
-        )
-    cut = None
-    if width > k:
-        cut = (value[:, k - 1] == value[:, k]) & (value[:, k] > -torch.inf)
-        value, column = value[:, :k], column[:, :k]
-    if cut is not None and bool(cut.any()):
-        rows = scores[cut]
-        last = value[cut, k - 1 : k]
-        above, equal = rows > last, rows == last
-        room = k - above.sum(1, keepdim=True)
-        chosen = above | (equal & (equal.cumsum(1) <= room))
-        columns = chosen.nonzero()[:, 1].view(-1, k)
-        value, column = value.clone(), column.clone()
-        column[cut] = columns
-        value[cut] = rows.gather(1, columns)
-    column, order = column.sort(dim=1)
-    value = value.gather(1, order)
-    value, order = value.sort(dim=1, descending=True, stable=True)
-    column = column.gather(1, order)
-    return Ranking(column.masked_fill(value == -torch.inf, -1), value)
 
 
 def score_block(model: Recommender, emb: Embeddings, users: Tensor, seen: CSR | None = None) -> Tensor:
@@ -95,11 +33,20 @@ def score_block(model: Recommender, emb: Embeddings, users: Tensor, seen: CSR | 
         seen: CSR [U, V] of the pairs to mask, or None.
 
     Returns:
-        [B, V] floating point.
+        [B, V] floating point; -inf is a model's way to say never.
+
+    Raises:
+        ValueError: a score is NaN, whose place in a ranking would mean nothing.
     """
     scores = model.score(emb, users)
     if not scores.is_floating_point():
         scores = scores.float()
+    if bool(scores.sum().isnan()) and bool(scores.isnan().any()):  # the sum is cheap, but inf - inf is NaN too
+        row, column = scores.isnan().nonzero()[0].tolist()
+        raise ValueError(
+            f"{type(model).__name__} gave {int(scores.isnan().sum())} NaN scores, the first for user row {int(users[row])} "
+            f"and video row {column}. Look for a diverged training run (lower learning_rate) or NaN features."
+        )
     # A model may hand out a table it keeps, or an expanded row: never write into those.
     kept = {t.untyped_storage().data_ptr() for t in (*emb, *model.buffers(), *model.parameters()) if not _sparse(t)}
     storage = scores.untyped_storage()
@@ -131,7 +78,7 @@ def recommend(
     candidates: Tensor | Sequence[int] | None = None,
     exclude: Tensor | Sequence[int] | None = None,
     emb: Embeddings | None = None,
-) -> Ranking:
+) -> TopK:
     """The k best videos for each of some users.
 
     Args:
@@ -145,13 +92,15 @@ def recommend(
         emb: embeddings from an earlier ``model.encode(graph)``, to save that step.
 
     Returns:
-        Ranking: video [B, k] and score [B, k], on the model's device; -1 and -inf where too few were left. Equal
+        TopK: score [B, k] and video [B, k], on the model's device; -1 and -inf where too few were left. Equal
         scores come in the order of their rows.
 
     Raises:
         IndexError: a user or video row out of range.
         ValueError: a NaN score, or k < 1.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     users = _rows(users, graph.num_users, "user")
     columns = None if candidates is None else _rows(candidates, graph.num_videos, "candidate video").unique()
     barred = None if exclude is None else _rows(exclude, graph.num_videos, "excluded video")
@@ -168,18 +117,14 @@ def recommend(
                 scores[:, barred.to(device)] = -torch.inf
             if columns is not None:
                 scores = scores.index_select(1, columns.to(device))
-            found.append(top_k(scores, k))
+            found.append(best_of(scores, k))
     finally:
         model.train(training)
     video = torch.cat([f.video for f in found]) if found else torch.empty(0, k, dtype=torch.int64)
     score = torch.cat([f.score for f in found]) if found else torch.empty(0, k)
     if columns is not None:
         video = torch.where(video < 0, -1, columns.to(video.device)[video.clamp(min=0)])
-    missing = k - video.shape[1]
-    if missing > 0:
-        video = torch.nn.functional.pad(video, (0, missing), value=-1)
-        score = torch.nn.functional.pad(score, (0, missing), value=-torch.inf)
-    return Ranking(video, score)
+    return TopK(score, video)
 
 
 def _rows(rows: Tensor | Sequence[int], size: int, what: str) -> Tensor:
@@ -375,8 +320,7 @@ def explain(graph: MultimodalGraph, user: int, video: int, k: int = 3) -> Explan
     rows, users_of = _neighbours(seen.transpose(), through)
     degree = torch.bincount(torch.unique(torch.stack([rows, users_of]), dim=1)[0], minlength=len(through))
     strength = count / (degree * len(watchers)).clamp(min=1).sqrt()
-    best = top_k(strength[None].float(), min(k, len(through))) if len(through) else Ranking(through[None], strength)
-    for place in best.video[0].tolist():
+    for place in best_of(strength[None].float(), min(k, len(through))).video[0].tolist():
         row = int(through[place])
         people = tuple(pairs[1, pairs[0] == row][:5].tolist())
         reasons.append(Reason("co-watched", row, float(strength[place]), int(count[place]), people))
@@ -388,7 +332,7 @@ def explain(graph: MultimodalGraph, user: int, video: int, k: int = 3) -> Explan
         if not bool(features.present[video]) or not len(have):
             continue
         cosine = torch.nn.functional.cosine_similarity(features.values[have], features.values[video][None], dim=1)
-        best = top_k(cosine[None], min(k, len(have)))
+        best = best_of(cosine[None], min(k, len(have)))
         reasons += [Reason(modality, int(have[i]), float(cosine[i])) for i in best.video[0].tolist()]
     return Explanation(user, video, tuple(reasons))
 

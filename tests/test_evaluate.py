@@ -195,9 +195,11 @@ def test_the_mask_can_come_from_elsewhere_than_the_graph():
 
 
 def test_nan_scores_are_refused():
-    model, graph, targets = toy([[3, math.nan, 1]], [], [(0, 0)])
-    with pytest.raises(ValueError, match=r"1 of 3 scores .* NaN"):
+    model, graph, targets = toy([[3, 2, 1], [3, math.nan, 1]], [], [(0, 0), (1, 0)])
+    with pytest.raises(ValueError, match="Table gave 1 NaN scores, the first for user row 1 and video row 1"):
         evaluate(model, graph, targets)
+    infinite, _, _ = toy([[math.inf, -math.inf, 1], [3, 2, 1]], [], [])
+    assert evaluate(infinite, graph, targets, EvalConfig(k=(1,)))["all"]["recall@1"] == 1
 
 
 def test_rows_out_of_range_and_missing_columns_are_named():

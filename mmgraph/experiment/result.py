@@ -1,0 +1,172 @@
+"""What a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+Metrics = dict[str, dict[str, float]]
+
+
+class Result(BaseModel):
+    """One seed of one experiment, as it lies in ``runs/<experiment>/<seed>/result.json``.
+
+    Attributes:
+        experiment: its name.
+        protocol: the protocol id of the split; numbers compare only where it is the same.
+        seed: of the run.
+        valid: group -> metric -> number, at the chosen epoch.
+        test: likewise, from the one opening of the test.
+        config: the resolved experiment.
+        environment: versions, hardware, commit, command.
+        data: name, fingerprint and sizes of the dataset, and the protocol in full.
+        training: epochs, the chosen one, why it stopped, seconds, number of parameters.
+        openings: every time this run opened its test; more than one entry means it was run again from the start.
+        about: group -> who is in it.
+        source: ``module:function`` or ``file.py:function`` that returned the experiment, where known.
+        directory: where it lies; not stored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+    protocol: str
+    seed: int
+    valid: Metrics
+    test: Metrics
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any] = Field(default_factory=dict)
+    openings: list[dict[str, Any]] = Field(default_factory=list)
+    about: dict[str, str] = Field(default_factory=dict)
+    source: str | None = None
+    directory: Path | None = Field(None, exclude=True)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Result:
+        """Reads a run's folder.
+
+        Raises:
+            FileNotFoundError: no ``result.json`` there: the run did not finish, or the path is another.
+            ValueError: the file is not a result.
+        """
+        path = Path(directory) / "result.json"
+        if not path.exists():
+            began = (path.parent / "log.jsonl").exists()
+            hint = "the run did not finish: run it again with --resume" if began else "give the folder of one seed"
+            raise FileNotFoundError(f"no result.json in {directory}: {hint}")
+        try:
+            values = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON ({error})") from None
+        for stage in ("valid", "test"):
+            for metrics in values.get(stage, {}).values():
+                metrics.update({name: math.nan for name, number in metrics.items() if number is None})
+        return cls.model_validate(values | {"directory": Path(directory)})
+
+    def save(self, directory: str | Path) -> Result:
+        """Writes ``result.json``, whole or not at all; returns the result with its directory."""
+        path = Path(directory) / "result.json"
+        text = json.dumps(_without_nan(self.model_dump(mode="json")), indent=1, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+        return self.model_copy(update={"directory": Path(directory)})
+
+    def metric(self, name: str, group: str = "all", stage: str = "test") -> float:
+        """One number.
+
+        Raises:
+            KeyError: no such group or metric; the message lists what there is.
+        """
+        groups: Metrics = getattr(self, stage)
+        if group not in groups:
+            raise KeyError(f"{self.experiment}: no group {group!r} on {stage}; there are {sorted(groups)}")
+        if name not in groups[group]:
+            raise KeyError(f"{self.experiment}: no metric {name!r}; there are {sorted(groups[group])}")
+        return groups[group][name]
+
+    def per_user(self, group: str = "all", stage: str = "test") -> pl.DataFrame:
+        """Each user's values: ``user`` (row), one column a metric; users ascending.
+
+        Raises:
+            FileNotFoundError: the file beside the result is gone.
+        """
+        path = (self.directory or Path()) / "per_user.parquet"
+        if self.directory is None or not path.exists():
+            raise FileNotFoundError(f"no per-user values of {self.experiment} seed {self.seed}: {path} is missing")
+        rows = pl.scan_parquet(path).filter((pl.col("stage") == stage) & (pl.col("group") == group))
+        return rows.drop("stage", "group").sort("user").collect()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file beside its place, syncs it, then moves it there: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, commit and command of this process: what a number needs to be believed."""
+    import torch
+
+    packages = ("mmgraph", "torch", "torch-geometric", "numpy", "scipy", "polars")
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "hardware": {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "system": platform.platform(),
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
