@@ -147,7 +147,9 @@ class Encoder(ABC):
         with progress_bar(self.name, len(given), progress) as advance:
             for batch in stream(self, given, workers=workers):
                 rows.update(batch.rows)
-                problems += [Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()]
+                problems += [
+                    Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()
+                ]
                 advance(len(batch.rows) + len(batch.problems))
         return assemble(self, len(media), rows, problems)
 

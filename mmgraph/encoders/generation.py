@@ -144,7 +144,9 @@ class GenerationTable:
         """
         schema = schema or GenerationSchema.infer(records)
         plain = [plain_record(record) for record in records]
-        tables = {name: {value: i for i, value in enumerate(known)} for name, known in schema.categorical.items()}
+        tables = {
+            name: {value: i for i, value in enumerate(known)} for name, known in schema.categorical.items()
+        }
         codes = [[_code(record, name, table) for name, table in tables.items()] for record in plain]
         numbers = [[_number(record, name, schema) for name in schema.numeric] for record in plain]
         identities = [[_identity(record, name) for name in schema.identities] for record in plain]
@@ -259,7 +261,8 @@ class GenerationEncoder(Encoder):
     @cached_property
     def _slots(self) -> dict[str, dict[str, int]]:
         return {
-            name: {value: i for i, value in enumerate(known)} for name, known in self.schema.categorical.items()
+            name: {value: i for i, value in enumerate(known)}
+            for name, known in self.schema.categorical.items()
         }
 
     def decode(self, media: Any) -> tuple[np.ndarray, list[str | None]]:
@@ -330,7 +333,9 @@ def _plain(value: Any) -> Any:
         value = value.to_list()
     if isinstance(value, float) and math.isnan(value):
         return None
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _kind(value: Any) -> str:

