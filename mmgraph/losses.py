@@ -141,7 +141,11 @@ def multinomial_nll(logits: Tensor, counts: Tensor) -> Tensor:
 
 
 def kl_gaussian(
-    mean: Tensor, log_var: Tensor, prior_mean: Tensor | None = None, prior_log_var: Tensor | None = None
+    mean: Tensor,
+    log_var: Tensor,
+    prior_mean: Tensor | None = None,
+    prior_log_var: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """KL(N(μ, σ²) ‖ N(m, s²)) of diagonal Gaussians, summed over the width, mean over rows, in nats.
 
@@ -151,12 +155,14 @@ def kl_gaussian(
     Args:
         mean, log_var: [B, D].
         prior_mean, prior_log_var: broadcastable to [B, D]; 0 where None.
+        weight: factors on the rows' values before the mean, [B].
     """
     m = torch.zeros_like(mean) if prior_mean is None else prior_mean
     s = torch.zeros_like(log_var) if prior_log_var is None else prior_log_var
     # both variances as exp of differences of logs: no division by a variance that has underflowed
     each = s - log_var + (log_var - s).exp() + (mean - m).square() * (-s).exp() - 1
-    return 0.5 * each.sum(-1).mean()
+    rows = 0.5 * each.sum(-1)
+    return (rows if weight is None else rows * weight).mean()
 
 
 def pair_loss(objective: str, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:

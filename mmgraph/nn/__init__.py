@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
+from mmgraph.nn.temporal import (
+    CausalTransformer,
+    GRUEncoder,
+    LSTMEncoder,
+    RelativeTransformer,
+    SearchInterest,
+    TemporalLayer,
+    TimeAttention,
+    TimeDecayProfile,
+)
 from mmgraph.nn.vae import GaussianLayer, anneal, product_of_experts, reparameterise
 
 __all__ = [
+    "CausalTransformer",
     "CosineHead",
     "DotHead",
+    "GRUEncoder",
     "GaussianLayer",
     "Head",
+    "LSTMEncoder",
     "MMoEHead",
     "ModalityConv",
     "NCFHead",
     "RelationConv",
+    "RelativeTransformer",
+    "SearchInterest",
+    "TemporalLayer",
+    "TimeAttention",
+    "TimeDecayProfile",
     "VAEHead",
     "anneal",
     "product_of_experts",
