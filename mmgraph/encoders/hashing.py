@@ -21,9 +21,9 @@ class HashEncoder(Encoder):
     """Signed feature hashing of n-grams of characters (text) or bytes (files).
 
     Feature Hashing for Large Scale Multitask Learning (Weinberger et al., ICML 2009,
-    https://arxiv.org/abs/0902.2206): x_b = sum over n-grams g with h(g) = b of s(g), s in {-1, +1}, then
-    x / |x|. Inner products are those of the n-gram counts in expectation, so texts that share n-grams are near.
-    The hash is splitmix64 of a polynomial in the code points: no process seed enters it.
+    https://arxiv.org/abs/0902.2206): x_b = sum over n-grams g with h(g) = b of n s(g), s in {-1, +1}, then
+    x / |x|; longer n-grams weigh more, as they say more. Inner products are those of the weighted counts in
+    expectation, so texts that share n-grams are near. The hash is splitmix64 of a polynomial in the code points: no process seed enters it.
 
     Args:
         dim: width D.
@@ -101,7 +101,7 @@ class HashEncoder(Encoder):
             count = len(units) - n + 1
             rolling = rolling[:count] * np.uint64(0x9E3779B97F4A7C15) + units[n - 1 :] + np.uint64(n)
             hashed = splitmix64(rolling)
-            sign = np.where(hashed >> np.uint64(63), 1.0, -1.0)
+            sign = np.where(hashed >> np.uint64(63), float(n), -float(n))
             row += np.bincount((hashed % np.uint64(self.dim)).astype(np.int64), sign, minlength=self.dim)
         norm = np.linalg.norm(row)
         if norm == 0:  # every n-gram cancelled: possible in very few dimensions

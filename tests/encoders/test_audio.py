@@ -1,0 +1,112 @@
+"""Audio encoders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmgraph.encoders import AudioEncoder, HuggingFaceAudio, MFCCStatistics, read_sound
+from tests.encoders.making import mp4, tone, wav
+
+MFCC, DELTA, MEL = slice(0, 40), slice(80, 120), slice(160, 224)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MFCCStatistics:
+    return MFCCStatistics()
+
+
+def test_statistics_are_over_time_and_coefficient_zero_is_the_mean_band(encoder) -> None:
+    rng = np.random.default_rng(0)
+    row = encoder.prepare((0.1 * rng.standard_normal(32000)).astype(np.float32))
+    assert row.shape == (290,)
+    assert isinstance(encoder, AudioEncoder)
+    assert row[MFCC][0] == pytest.approx(float(row[MEL].mean()), abs=1e-4)
+
+
+def test_ten_times_louder_is_two_bel_more_in_every_band(encoder) -> None:
+    rng = np.random.default_rng(0)
+    quiet = (0.01 * rng.standard_normal(32000)).astype(np.float32)
+    soft, loud = encoder.prepare(quiet), encoder.prepare(10 * quiet)
+    assert torch.allclose(loud[MEL] - soft[MEL], torch.full((64,), 2.0), atol=1e-3)
+    assert torch.allclose(loud[1:40], soft[1:40], atol=1e-3)
+
+
+def test_deltas_follow_the_slope_over_time(encoder) -> None:
+    rising = np.exp(np.linspace(np.log(1e-3), np.log(0.5), 64000)) * np.random.default_rng(0).standard_normal(
+        64000
+    )
+    row = encoder.prepare(rising.astype(np.float32))
+    backwards = encoder.prepare(rising[::-1].astype(np.float32).copy())
+    frames = 64000 / 320
+    assert row[DELTA][0] == pytest.approx(2 * np.log10(500) / frames, rel=0.1)
+    assert backwards[DELTA][0] == pytest.approx(-float(row[DELTA][0]), rel=0.1)
+
+
+def test_a_beat_of_120_is_tempo_zero(encoder) -> None:
+    clicks = np.zeros(16000 * 8, dtype=np.float32)
+    for beat in range(16):
+        clicks[beat * 8000 : beat * 8000 + 400] = np.random.default_rng(beat).standard_normal(400) * 0.5
+    assert encoder.prepare(clicks)[-2:].tolist() == pytest.approx([0.0, 1.0], abs=0.05)
+
+
+def test_silence_is_a_sound_at_the_floor_without_a_tempo(encoder) -> None:
+    row = encoder.prepare(np.zeros(64000, dtype=np.float32))
+    assert torch.allclose(row[MEL], torch.full((64,), -10.0))
+    assert row[-2:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("samples", [1, 10, 511, 513, 2000])
+def test_clips_shorter_than_a_window_are_finite_and_heard(encoder, samples) -> None:
+    row = encoder.prepare(tone(1000, 1)[:samples].astype(np.float32) + 0.1)
+    assert row.isfinite().all()
+    assert row[MEL].max() > -8
+
+
+def test_sound_is_mono_at_16_khz_and_no_longer_than_asked(tmp_path) -> None:
+    left = tone(440, 3, rate=44100)
+    path = wav(tmp_path / "stereo.wav", np.stack([left, np.zeros_like(left)], axis=1), rate=44100)
+    samples = read_sound(path, 16000, max_seconds=2)
+    assert samples.shape == (32000,)
+    assert samples.dtype == np.float32
+    peak = np.abs(np.fft.rfft(samples)).argmax() / 2
+    assert peak == pytest.approx(440, abs=2)
+    assert len(read_sound(path, 16000, max_seconds=60)) == pytest.approx(48000, abs=50)
+
+
+def test_the_sound_of_an_mp4_is_that_of_the_same_tone_in_a_wav(encoder, tmp_path) -> None:
+    paths = [
+        mp4(tmp_path / "a.mp4", frames=30),
+        wav(tmp_path / "same.wav", tone(440, 3)),
+        wav(tmp_path / "other.wav", tone(1800, 3)),
+    ]
+    film, same, other = encoder(paths).values[:, MEL]
+    assert film.argmax() == same.argmax() != other.argmax()
+
+
+def test_hugging_face_audio_hears_each_clip_by_itself(tmp_path) -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+    Wav2Vec2Model(config).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    paths = [wav(tmp_path / "a.wav", tone(300, 1)), wav(tmp_path / "b.wav", tone(900, 0.01))]
+    encoder = HuggingFaceAudio(tmp_path, label="tiny")
+    together = encoder(paths)
+    assert together.values.shape == (2, 16)
+    assert torch.allclose(together.values[1], encoder(paths[1:]).values[0], atol=1e-6)
+    assert not torch.allclose(together.values[0], together.values[1], atol=1e-2)
+    assert encoder.settings()["processor"]["sampling_rate"] == 16000
