@@ -1,0 +1,34 @@
+"""Tables and media in, a :class:`Dataset` and a :class:`Split` out."""
+
+from __future__ import annotations
+
+from mmgraph.data.dataset import Dataset, Entities, Features, Vocabulary
+from mmgraph.data.errors import DataError, SealedTestError, UnknownIdError
+from mmgraph.data.split import (
+    Protocol,
+    Split,
+    cold_video_split,
+    global_time_split,
+    leave_last_one_out,
+    published_split,
+    random_split,
+    user_time_split,
+)
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Entities",
+    "Features",
+    "Protocol",
+    "SealedTestError",
+    "Split",
+    "UnknownIdError",
+    "Vocabulary",
+    "cold_video_split",
+    "global_time_split",
+    "leave_last_one_out",
+    "published_split",
+    "random_split",
+    "user_time_split",
+]

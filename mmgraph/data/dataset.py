@@ -1,0 +1,506 @@
+"""What is known: who watched what and when, tables about users and videos, features, media."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmgraph.data.checks import (
+    Duplicates,
+    TimeUnit,
+    check_columns,
+    finite_matrix,
+    numbers,
+    pair_keys,
+    resolve_duplicates,
+    times,
+    to_polars,
+)
+from mmgraph.data.errors import DataError, Source
+from mmgraph.data.vocabulary import Vocabulary, as_tensor
+
+__all__ = ["Dataset", "Entities", "Features", "Vocabulary"]
+
+_NAMES = {
+    "user": ("user_id", "user", "userId", "userID"),
+    "video": ("video_id", "video", "item_id", "item", "movieId", "itemID"),
+    "time": ("timestamp", "time"),
+    "weight": ("weight",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The features of one modality, one row a video.
+
+    Args:
+        values: [V, D] float32. Rows that are absent are set to zero.
+        present: [V] bool: which videos have this modality. All, when not given.
+
+    Raises:
+        DataError: ``values`` is no matrix, or a present row holds NaN or infinity.
+    """
+
+    values: Tensor
+    present: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        values = self.values
+        present = torch.ones(len(values), dtype=torch.bool) if self.present is None else torch.as_tensor(self.present)
+        present = present.to(torch.bool)
+        if present.shape != (len(values),):
+            raise DataError(
+                f"{len(values)} feature rows, presence mask of shape {tuple(present.shape)}",
+                fix="give one bool for each row",
+            )
+        if not bool(present.all()):
+            values = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).clone()
+            values[~present.to(values.device)] = 0
+        object.__setattr__(self, "values", finite_matrix(values, "features"))
+        object.__setattr__(self, "present", present)
+
+    @property
+    def dim(self) -> int:
+        """Width D."""
+        return self.values.shape[1]
+
+    def take(self, rows: NDArray[np.int64] | Tensor) -> Features:
+        """The features of these video rows [n], in this order."""
+        index = torch.as_tensor(rows)
+        return Features(self.values[index], self.present[index])
+
+    @classmethod
+    def aligned(
+        cls, videos: Vocabulary, ids: Sequence[Any] | pl.Series | NDArray, values: Any, source: Source | None = None
+    ) -> Features:
+        """Features given for some raw ids only: the other videos have none.
+
+        Args:
+            ids: raw video ids [n], each once; values: [n, D].
+
+        Raises:
+            DataError: an unknown or repeated id, or row counts that differ.
+        """
+        source = source or Source()
+        matrix = finite_matrix(values, "features", source)
+        given = Vocabulary(ids, source)
+        if len(given) != len(matrix):
+            raise source.error(f"{len(given)} ids but {len(matrix)} feature rows", fix="give one row for each id")
+        rows = torch.from_numpy(videos.rows(given.ids, source=source))
+        full = torch.zeros(len(videos), matrix.shape[1])
+        present = torch.zeros(len(videos), dtype=torch.bool)
+        full[rows], present[rows] = matrix, True
+        return cls(full, present)
+
+
+@dataclass(frozen=True, eq=False)
+class Entities:
+    """Things that videos share: tags, categories, creators.
+
+    Args:
+        ids: raw id <-> row of the entity.
+        edges: [2, E] int64: video row, entity row.
+    """
+
+    ids: Vocabulary
+    edges: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def from_pairs(
+        cls, videos: Vocabulary, video_ids: pl.Series, entity_ids: pl.Series, source: Source | None = None
+    ) -> Entities:
+        """Entities from (raw video id, raw entity id) pairs; a pair given twice is one edge."""
+        rows = videos.rows(video_ids, source=source or Source())
+        ids, entity = Vocabulary.factorise(entity_ids, source or Source())
+        pairs = np.unique(np.stack([rows, entity]), axis=1) if len(rows) else np.zeros((2, 0), dtype=np.int64)
+        return cls(ids, as_tensor(pairs))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions, tables, features and media, all indexed by user row and video row.
+
+    Make one with :meth:`from_frames` or a reader: they turn raw ids into rows and check every value.
+
+    Args:
+        name: short name, the first part of protocol names.
+        user_ids, video_ids: raw id <-> row; U users, V videos.
+        interactions: one row an event. ``user`` and ``video`` Int64 rows; ``time`` Float64 UTC seconds, ``weight``
+            Float32 and ``position`` Int64 (order within a user) where known; any other signal under its own name.
+        users, videos: U and V rows, aligned with the vocabularies; the first column is the raw id.
+        features: modality -> :class:`Features` with V rows.
+        user_features: [U, D] float32 or None.
+        media: ``image`` | ``audio`` | ``video`` -> the files of each video row, ``[]`` where there are none.
+        entities: name -> :class:`Entities`.
+
+    Raises:
+        DataError: sizes that do not fit together.
+    """
+
+    name: str
+    user_ids: Vocabulary
+    video_ids: Vocabulary
+    interactions: pl.DataFrame
+    users: pl.DataFrame
+    videos: pl.DataFrame
+    features: Mapping[str, Features] = field(default_factory=dict)
+    user_features: Tensor | None = None
+    media: Mapping[str, list[list[Path]]] = field(default_factory=dict)
+    entities: Mapping[str, Entities] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fix = "give one row for each id, in vocabulary order"
+        for what, table, count in (
+            ("users", self.users, len(self.user_ids)),
+            ("videos", self.videos, len(self.video_ids)),
+        ):
+            if len(table) != count:
+                raise DataError(f"the {what} table has {len(table)} rows for {count} {what}", fix=fix)
+        for modality, features in self.features.items():
+            if len(features.values) != self.num_videos:
+                raise DataError(
+                    f"{len(features.values)} feature rows for {self.num_videos} videos", column=modality, fix=fix
+                )
+        if self.user_features is not None and len(self.user_features) != self.num_users:
+            raise DataError(f"{len(self.user_features)} user feature rows for {self.num_users} users", fix=fix)
+        for kind, files in self.media.items():
+            if len(files) != self.num_videos:
+                raise DataError(f"{kind} media of {len(files)} rows for {self.num_videos} videos", fix=fix)
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.user_ids)
+
+    @property
+    def num_videos(self) -> int:
+        """V."""
+        return len(self.video_ids)
+
+    @property
+    def num_interactions(self) -> int:
+        """E, the rows of ``interactions``."""
+        return len(self.interactions)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.num_users} users", f"{self.num_videos} videos", f"{self.num_interactions} interactions"]
+        parts += [f"{name} [{f.dim}]" for name, f in self.features.items()]
+        return f"Dataset({self.name!r}: {', '.join(parts)})"
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions: Any,
+        users: Any = None,
+        videos: Any = None,
+        features: Mapping[str, Any] | None = None,
+        *,
+        user: str | None = None,
+        video: str | None = None,
+        time: str | None = None,
+        weight: str | None = None,
+        time_unit: TimeUnit = "s",
+        duplicates: Duplicates = "error",
+        user_features: Any = None,
+        media: Mapping[str, Mapping[Any, Sequence[Path]]] | None = None,
+        entities: Mapping[str, Any] | None = None,
+        name: str = "dataset",
+        source: Source | str | Path | None = None,
+        users_source: Source | str | Path | None = None,
+        videos_source: Source | str | Path | None = None,
+    ) -> Dataset:
+        """A dataset from tables that hold raw ids. Everything is checked; ids become rows.
+
+        With a users (videos) table, its order is the row order and an id outside it is an error. Without, the ids
+        that occur are sorted.
+
+        Args:
+            interactions: polars or pandas frame, or a mapping of columns. Columns without a part to play are kept as
+                named signals (click, finish, like, …).
+            users, videos: tables with an id column and anything else.
+            features: modality -> a [V, D] matrix whose rows follow the videos table (or integer ids 0…V-1), a
+                :class:`Features`, or a pair (raw ids, [n, D] matrix) when only some videos have them.
+            user, video, time, weight: column names. By default the first that exists of user_id, user, …; video_id,
+                video, item_id, …; timestamp, time; weight.
+            time_unit: unit of numeric times.
+            duplicates: what rows that repeat a (user, video) pair mean: ``error``, ``first`` | ``last`` (keep one),
+                ``sum`` (add weights), ``keep`` (events).
+            user_features: [U, D] matrix, rows as in the users table.
+            media: ``image`` | ``audio`` | ``video`` -> raw video id -> files.
+            entities: name -> frame whose first two columns are raw video id and raw entity id.
+            source, users_source, videos_source: what to call the tables in errors.
+
+        Raises:
+            DataError: missing column, unknown id, bad time, NaN, duplicates, feature rows that do not match: with
+                file, line or row, column and the fix.
+        """
+        src, usrc, vsrc = _source(source), _source(users_source), _source(videos_source)
+        frame = to_polars(interactions, src)
+        if not len(frame):
+            raise src.error("there are no interactions", fix="check the file and the filters")
+        user = _required(frame, "user", user, src)
+        video = _required(frame, "video", video, src)
+        time = _resolve(frame, "time", time, src)
+        weight = _resolve(frame, "weight", weight, src)
+
+        user_table = None if users is None else to_polars(users, usrc)
+        video_table = None if videos is None else to_polars(videos, vsrc)
+        user_ids, user_rows, user_table = _index(frame[user], user_table, "user", user, src, usrc)
+        video_ids, video_rows, video_table = _index(frame[video], video_table, "video", video, src, vsrc)
+
+        columns = [pl.Series("user", user_rows), pl.Series("video", video_rows)]
+        if time is not None:
+            columns.append(times(frame[time], src, time_unit))
+        if weight is not None:
+            columns.append(numbers(frame[weight], src).rename("weight"))
+        taken = {user, video, time, weight}
+        for column in frame.columns:
+            if column in taken:
+                continue
+            if column in ("user", "video", "time", "weight"):
+                raise src.error(
+                    "the name is reserved but the column plays another part", column=column, fix="rename the column"
+                )
+            columns.append(frame[column])
+        del user_rows, video_rows
+        table = pl.DataFrame(columns)
+        table = resolve_duplicates(table, user_ids, video_ids, duplicates, src, f"{user}, {video}")
+
+        made = {}
+        dense = videos is None and len(video_ids) > 0 and video_ids.ids.dtype == pl.Int64 and video_ids.ids[0] == 0
+        dense = dense and video_ids.ids[-1] == len(video_ids) - 1
+        for modality, given in (features or {}).items():
+            made[modality] = _features(modality, given, video_ids, known_order=videos is not None or dense)
+        if user_features is not None:
+            if users is None:
+                raise DataError("user features without a users table have no row order", fix="pass users= as well")
+            user_features = finite_matrix(user_features, "user features", usrc)
+        return cls(
+            name=name,
+            user_ids=user_ids,
+            video_ids=video_ids,
+            interactions=table,
+            users=user_table,
+            videos=video_table,
+            features=made,
+            user_features=user_features,
+            media={kind: media_rows(video_ids, files) for kind, files in (media or {}).items()},
+            entities={key: _entities(video_ids, pairs) for key, pairs in (entities or {}).items()},
+        )
+
+    def with_features(self, **features: Any) -> Dataset:
+        """The same dataset with these modalities added or replaced; ``modality=None`` drops one.
+
+        Each is a :class:`Features`, a [V, D] matrix in row order, or a pair (raw ids, [n, D] matrix).
+        """
+        merged = {**self.features}
+        for modality, given in features.items():
+            if given is None:
+                merged.pop(modality, None)
+            else:
+                merged[modality] = _features(modality, given, self.video_ids, known_order=True)
+        return replace(self, features=merged)
+
+    def where(self, keep: pl.Expr) -> Dataset:
+        """The interactions for which the polars expression is true; users and videos stay as they are.
+
+        Raises:
+            DataError: none is left.
+        """
+        kept = self.interactions.filter(keep)
+        if not len(kept):
+            raise DataError(f"no interaction satisfies {keep}", fix="loosen the filter")
+        return replace(self, interactions=kept)
+
+    def k_core(self, k: int, *, users: int | None = None, videos: int | None = None) -> Dataset:
+        """Drop users and videos with fewer than ``k`` interactions until all have that many, and re-index.
+
+        Rows are factorised already, so each round is two bincounts over the rows that are left.
+
+        Args:
+            k: the bound for both sides; ``users`` and ``videos`` override it for one side (0: no bound).
+
+        Raises:
+            DataError: nothing is left.
+        """
+        need_users, need_videos = k if users is None else users, k if videos is None else videos
+        # int32 rows halve the memory traffic of the rounds
+        user = self.interactions["user"].to_numpy().astype(np.int32)
+        video = self.interactions["video"].to_numpy().astype(np.int32)
+        kept = None
+        while True:
+            keep = (np.bincount(user, minlength=self.num_users) >= need_users)[user]
+            keep &= (np.bincount(video, minlength=self.num_videos) >= need_videos)[video]
+            if keep.all():
+                break
+            index = np.flatnonzero(keep)
+            user, video = user[index], video[index]
+            kept = index if kept is None else kept[index]
+        if not len(user):
+            raise DataError(
+                f"the core of {need_users} interactions a user and {need_videos} a video is empty",
+                fix="use a smaller k",
+            )
+        users_left = np.flatnonzero(
+            np.bincount(user, minlength=self.num_users) if need_users else np.ones(self.num_users)
+        )
+        videos_left = np.flatnonzero(
+            np.bincount(video, minlength=self.num_videos) if need_videos else np.ones(self.num_videos)
+        )
+        del user, video
+        table = self.interactions if kept is None else self.interactions[kept]
+        return self._take(users_left, videos_left, table)
+
+    def _take(self, users: NDArray[np.int64], videos: NDArray[np.int64], interactions: pl.DataFrame) -> Dataset:
+        """Only these user and video rows; ``interactions`` still counts in the old rows, all of which are kept."""
+        if len(users) == self.num_users and len(videos) == self.num_videos:
+            return replace(self, interactions=interactions)
+        new_user, new_video = np.full(self.num_users, -1), np.full(self.num_videos, -1)
+        new_user[users], new_video[videos] = np.arange(len(users)), np.arange(len(videos))
+        entities = {}
+        for key, entity in self.entities.items():
+            edge_video, edge_entity = entity.edges.numpy()
+            keep = new_video[edge_video] >= 0
+            left, rows = np.unique(edge_entity[keep], return_inverse=True)
+            entities[key] = Entities(
+                Vocabulary(entity.ids.ids.gather(left)), as_tensor(np.stack([new_video[edge_video[keep]], rows]))
+            )
+        return replace(
+            self,
+            user_ids=Vocabulary(self.user_ids.ids.gather(users)),
+            video_ids=Vocabulary(self.video_ids.ids.gather(videos)),
+            interactions=interactions.with_columns(
+                user=pl.Series(new_user[interactions["user"].to_numpy()]),
+                video=pl.Series(new_video[interactions["video"].to_numpy()]),
+            ),
+            users=self.users[users],
+            videos=self.videos[videos],
+            features={m: f.take(videos) for m, f in self.features.items()},
+            user_features=None if self.user_features is None else self.user_features[torch.from_numpy(users)],
+            media={kind: [files[v] for v in videos] for kind, files in self.media.items()},
+            entities=entities,
+        )
+
+    def manifest(self) -> dict[str, str]:
+        """Hashes of what the dataset is: ``users``, ``videos``, ``pairs`` and one ``features/<modality>`` each.
+
+        The order of the interaction rows does not matter; the row order of users and videos does.
+        """
+        hashes = {
+            "users": hash_ids(self.user_ids.ids),
+            "videos": hash_ids(self.video_ids.ids),
+            "pairs": hash_pairs(self.interactions, self.num_videos),
+        }
+        for modality in sorted(self.features):
+            feature = self.features[modality]
+            arrays = (feature.values.numpy(), feature.present.numpy())
+            hashes[f"features/{modality}"] = _hash(str(arrays[0].shape).encode(), *arrays)
+        return hashes
+
+    def fingerprint(self) -> str:
+        """One hash of :meth:`manifest`: 16 hex digits."""
+        parts = "\n".join(f"{key} {value}" for key, value in self.manifest().items())
+        return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
+
+
+def _occurring(rows: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+    return np.flatnonzero(np.bincount(rows, minlength=count))
+
+
+def hash_ids(ids: pl.Series) -> str:
+    """Hash of raw ids in row order; integers and their decimal text differ."""
+    if ids.dtype == pl.Int64:
+        return _hash(b"int", ids.to_numpy())
+    text = ids.cast(pl.String)
+    return _hash(b"text", text.str.len_bytes().to_numpy(), "".join(text.to_list()).encode())
+
+
+def hash_pairs(frame: pl.DataFrame, num_videos: int) -> str:
+    """Hash of the multiset of (user, video) rows."""
+    return _hash(str(num_videos).encode(), np.sort(pair_keys(frame, num_videos)))
+
+
+def _hash(*parts: bytes | NDArray) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def media_rows(videos: Vocabulary, files: Mapping[Any, Sequence[Path]]) -> list[list[Path]]:
+    """The sorted files of each video row, from files by raw id. An unknown id is a DataError."""
+    rows: list[list[Path]] = [[] for _ in range(len(videos))]
+    raw = list(files)
+    for key, row in zip(raw, videos.rows(raw).tolist()):
+        rows[row] = sorted(Path(p) for p in files[key])
+    return rows
+
+
+def _source(source: Source | str | Path | None) -> Source:
+    return source if isinstance(source, Source) else Source(source)
+
+
+def _resolve(frame: pl.DataFrame, part: str, given: str | None, source: Source) -> str | None:
+    """The column that plays a part: the given one, which must exist, or the first usual name that does."""
+    if given is not None:
+        check_columns(frame, [given], source)
+        return given
+    return next((name for name in _NAMES[part] if name in frame.columns), None)
+
+
+def _required(frame: pl.DataFrame, part: str, given: str | None, source: Source) -> str:
+    found = _resolve(frame, part, given, source)
+    if found is None:
+        check_columns(frame, [_NAMES[part][0]], source)
+    return found or ""
+
+
+def _index(
+    ids: pl.Series, table: pl.DataFrame | None, part: str, column: str, source: Source, table_source: Source
+) -> tuple[Vocabulary, NDArray[np.int64], pl.DataFrame]:
+    """Vocabulary, the rows of ``ids`` and the table aligned with it, its first column the raw id."""
+    key = f"{part}_id"
+    if table is None:
+        vocabulary, rows = Vocabulary.factorise(ids, source)
+        return vocabulary, rows, pl.DataFrame([vocabulary.ids.alias(key)])
+    id_column = column if column in table.columns else _required(table, part, None, table_source)
+    vocabulary = Vocabulary(table[id_column], table_source)
+    rows = vocabulary.rows(ids, source=source, column=column)
+    table = table.select(vocabulary.ids.alias(key), *[table[c] for c in table.columns if c != id_column])
+    return vocabulary, rows, table
+
+
+def _features(modality: str, given: Any, videos: Vocabulary, *, known_order: bool) -> Features:
+    source = Source(f"features[{modality!r}]")
+    if isinstance(given, tuple) and len(given) == 2:
+        return Features.aligned(videos, given[0], given[1], source)
+    if not known_order:
+        raise source.error(
+            "a matrix without a videos table has no row order", fix="pass videos=, or a pair (raw ids, matrix)"
+        )
+    made = given if isinstance(given, Features) else Features(finite_matrix(given, "features", source))
+    if len(made.values) != len(videos):
+        raise source.error(
+            f"{len(made.values)} feature rows for {len(videos)} videos",
+            fix="give one row for each video in row order, or a pair (raw ids, matrix) when some have none",
+        )
+    return made
+
+
+def _entities(videos: Vocabulary, pairs: Any) -> Entities:
+    if isinstance(pairs, Entities):
+        return pairs
+    frame = to_polars(pairs)
+    return Entities.from_pairs(videos, frame[frame.columns[0]], frame[frame.columns[1]])

@@ -1,0 +1,196 @@
+"""Raw ids and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmgraph.data.errors import Source, UnknownIdError
+
+_IN_MEMORY = Source()
+
+
+class Vocabulary:
+    """Raw ids in row order: row ``r`` of every table, matrix and node type belongs to ``ids[r]``.
+
+    Ids are integers (kept as Int64) or text. Looking up accepts either spelling: ``rows(["7"])`` works on integer
+    ids and ``rows([7])`` on text ids.
+
+    Args:
+        ids: the raw ids, one a row, each once.
+
+    Raises:
+        DataError: an id is missing (null) or appears twice.
+    """
+
+    def __init__(self, ids: pl.Series | Sequence[Any] | NDArray, source: Source = _IN_MEMORY) -> None:
+        series = as_ids(ids, source)
+        if series.n_unique() < len(series):
+            row = int(series.is_first_distinct().not_().arg_true()[0])
+            raise source.error(
+                f"id {series[row]!r} appears a second time",
+                row=row,
+                column=series.name or None,
+                fix="keep one row for each id",
+            )
+        self.ids = series
+
+    @classmethod
+    def factorise(cls, ids: pl.Series, source: Source = _IN_MEMORY) -> tuple[Vocabulary, NDArray[np.int64]]:
+        """The sorted distinct ids, and the row [E] of each value."""
+        series = as_ids(ids, source)
+        if series.dtype == pl.Int64:
+            values = series.to_numpy()
+            table = _presence(values)
+            if table is not None:
+                low, present = table
+                lookup = np.cumsum(present, dtype=np.int64) - 1
+                distinct = np.flatnonzero(present) + low
+                return cls._trusted(pl.Series(series.name, distinct)), lookup[values - low]
+            distinct, rows = np.unique(values, return_inverse=True)
+            return cls._trusted(pl.Series(series.name, distinct)), rows.astype(np.int64, copy=False)
+        vocabulary = cls._trusted(series.unique().sort())
+        return vocabulary, vocabulary._lookup(series)
+
+    @classmethod
+    def _trusted(cls, ids: pl.Series) -> Vocabulary:
+        vocabulary = cls.__new__(cls)
+        vocabulary.ids = ids
+        return vocabulary
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, raw: object) -> bool:
+        series = as_ids(pl.Series([raw], strict=False)).cast(self.ids.dtype, strict=False)
+        return series[0] is not None and bool(self._lookup(series)[0] >= 0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, and too large to hash by value
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(i) for i in self.ids.head(3))
+        return f"Vocabulary({len(self)} ids: {shown}{', …' if len(self) > 3 else ''})"
+
+    def find(self, raw_ids: pl.Series | Sequence[Any] | NDArray) -> NDArray[np.int64]:
+        """The row of each raw id, -1 where it is unknown. Shape [n]."""
+        series = as_ids(raw_ids)
+        return self._lookup(series.cast(self.ids.dtype, strict=False))
+
+    def rows(
+        self, raw_ids: pl.Series | Sequence[Any] | NDArray, *, source: Source = _IN_MEMORY, column: str | None = None
+    ) -> NDArray[np.int64]:
+        """The row of each raw id. Shape [n].
+
+        Raises:
+            UnknownIdError: (a KeyError and a DataError) the first id that is not here, named.
+        """
+        series = as_ids(raw_ids, source)
+        rows = self.find(series)
+        if len(rows) and rows.min() < 0:
+            first = int(np.argmax(rows < 0))
+            unknown = int((rows < 0).sum())
+            raise UnknownIdError(
+                f"unknown id {series[first]!r} ({unknown} of {len(rows)} values; {len(self)} ids are known)",
+                column=column or series.name or None,
+                fix="add it to the table that lists the ids, or drop the row",
+                **(source.place(first) if source is not _IN_MEMORY or len(rows) > 1 else {}),
+            )
+        return rows
+
+    def raw(self, rows: Iterable[int] | NDArray | Tensor) -> list[Any]:
+        """The raw id of each row."""
+        index = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows, dtype=np.int64)
+        return self.ids.gather(index).to_list() if index.size else []
+
+    @cached_property
+    def _index(self) -> tuple[str, Any]:
+        if self.ids.dtype != pl.Int64:
+            return "text", self.ids.cast(pl.String).to_frame("id").with_columns(
+                row=pl.int_range(pl.len(), dtype=pl.Int64)
+            )
+        ids = self.ids.to_numpy()
+        table = _presence(ids)
+        if table is not None:
+            low, present = table
+            lookup = np.full(len(present), -1, dtype=np.int64)
+            lookup[ids - low] = np.arange(len(ids))
+            return "table", (low, lookup)
+        order = np.argsort(ids, kind="stable")
+        return "sorted", (ids[order], order)
+
+    def _lookup(self, series: pl.Series) -> NDArray[np.int64]:
+        """Rows of values that already have the dtype of ``ids``; -1 for null and unknown."""
+        if not len(self.ids):
+            return np.full(len(series), -1, dtype=np.int64)
+        kind, index = self._index
+        if kind == "text":
+            joined = series.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")
+            return joined["row"].fill_null(-1).to_numpy()
+        known = series.is_not_null().to_numpy()
+        values = series.fill_null(0).to_numpy()
+        if kind == "table":
+            low, lookup = index
+            inside = (values >= low) & (values < low + len(lookup)) & known
+            if inside.all():
+                return lookup[values - low]
+            return np.where(inside, lookup[np.where(inside, values - low, 0)], -1)
+        ids, order = index
+        place = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
+        return np.where((ids[place] == values) & known, order[place], -1)
+
+
+def _presence(values: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_]] | None:
+    """(lowest id, which ids of the range occur) when the range is dense enough for a table, else None."""
+    if not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low >= 4 * len(values) + 1_000_000:
+        return None
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[values - low] = True
+    return low, present
+
+
+def as_ids(ids: pl.Series | Sequence[Any] | NDArray | Tensor, source: Source = _IN_MEMORY) -> pl.Series:
+    """Ids as a polars series of Int64 or String.
+
+    Raises:
+        DataError: a missing id, or a type that cannot be an id (a float with a fraction, a list).
+    """
+    if isinstance(ids, Tensor):
+        ids = ids.detach().cpu().numpy()
+    try:
+        series = ids if isinstance(ids, pl.Series) else pl.Series("", ids if isinstance(ids, np.ndarray) else list(ids))
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise source.error(f"ids mix types ({error})", fix="give all ids as text or all as integers") from error
+    column = series.name or None
+    if series.null_count():
+        row = int(series.is_null().arg_true()[0])
+        raise source.error("the id is missing", row=row, column=column, fix="fill it in or drop the row")
+    if series.dtype.is_float():
+        whole = (series == series.round(0)).fill_null(False) & series.is_finite()
+        if not whole.all():
+            row = int((~whole).arg_true()[0])
+            raise source.error(
+                f"{series[row]!r} is not an id", row=row, column=column, fix="use integers or text for ids"
+            )
+    if series.dtype.is_numeric() or series.dtype == pl.Null:
+        return series.cast(pl.Int64)
+    if series.dtype in (pl.String, pl.Categorical) or isinstance(series.dtype, pl.Enum):
+        return series.cast(pl.String)
+    raise source.error(f"ids of type {series.dtype}", column=column, fix="use integers or text for ids")
+
+
+def as_tensor(rows: NDArray[np.int64]) -> Tensor:
+    """Rows as a torch tensor that owns writable memory."""
+    return torch.from_numpy(np.array(rows, dtype=np.int64))
