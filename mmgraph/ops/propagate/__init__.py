@@ -23,6 +23,7 @@ def propagate(
     weights: Tensor | Sequence[float] | None = None,
     rows: Tensor | None = None,
     mask: Tensor | None = None,
+    storage: torch.dtype | None = None,
     impl: str = "auto",
 ) -> Tensor:
     """``y = sum over k = 0..K of weights[k] · Aᵏ x``, or some of its rows; exact.
@@ -41,6 +42,9 @@ def propagate(
             …, 0, 1]`` is the last layer alone.
         rows: [B] integers: only these rows of the result, repeats allowed.
         mask: [E] as in :func:`mmgraph.ops.spmm`, one mask for all layers.
+        storage: the type that layers are kept in between products, e.g. torch.bfloat16: half the memory
+            traffic, results off by about 1e-2. Sums stay in float32 and the result has the type of ``x``.
+            None is exact, except under ``torch.autocast``, where it is autocast's type.
         impl: as in :func:`mmgraph.ops.spmm`.
 
     Returns:
@@ -62,6 +66,8 @@ def propagate(
     if len(weights) != num_layers + 1:
         raise ValueError(f"{num_layers} layers need {num_layers + 1} weights, got {len(weights)}")
     name = resolve(impl, x)
+    if storage is None and torch.is_autocast_enabled(x.device.type):
+        storage = torch.get_autocast_dtype(x.device.type)
     if mask is not None:
         if mask.shape != (a.num_edges,):
             raise ValueError(f"mask must be [{a.num_edges}], one an edge, got {list(mask.shape)}")
@@ -71,10 +77,10 @@ def propagate(
         return reference.propagate(a, x, weights, rows)
     if not isinstance(weights, Tensor):
         weights = torch.tensor(weights, dtype=torch.float64)
-    flat = x.reshape(x.shape[0], -1)
+    flat = x.flatten(1)
     rows = None if rows is None else rows.long()
-    out = torch.ops.mmgraph.propagate(*operand(a), a.row_scale, a.col_scale, flat, weights, rows, name)
-    return out.reshape(-1, *x.shape[1:])
+    out = torch.ops.mmgraph.propagate(*operand(a), a.row_scale, a.col_scale, flat, weights, rows, name, storage)
+    return out.reshape(out.shape[0], *x.shape[1:])
 
 
 def _times(a: Operand, row_scale: Tensor | None, col_scale: Tensor | None, x: Tensor, impl: str) -> Tensor:
@@ -108,12 +114,13 @@ def _propagate(
     weights: Tensor,
     rows: Tensor | None,
     impl: str,
+    storage: torch.dtype | None,
 ) -> Tensor:
     a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
     weight = weights.tolist()
     last = len(weight) - 1
     out = (x if rows is None else x[rows]) * weight[0]
-    layer = x
+    layer = x if storage is None else x.to(storage)
     for k in range(1, last + 1):
         if k == last and rows is not None:
             out.add_(_times_rows(a, row_scale, col_scale, rows, layer, impl), alpha=weight[k])
@@ -139,12 +146,13 @@ def _(
     weights,
     rows,
     impl,
+    storage,
 ):
     return x.new_empty(x.shape[0] if rows is None else rows.shape[0], x.shape[1])
 
 
 def _propagate_setup(ctx, inputs, output):
-    *tensors, x, weights, rows, ctx.impl = inputs
+    *tensors, x, weights, rows, ctx.impl, ctx.storage = inputs
     ctx.save_for_backward(*tensors, x if ctx.needs_input_grad[10] else None, weights, rows)
 
 
@@ -153,10 +161,10 @@ def _propagate_backward(ctx, grad):
     grad = grad.contiguous()
     grad_x = grad_weights = None
     if ctx.needs_input_grad[9]:
-        grad_x = torch.ops.mmgraph.propagate_adjoint(*tensors, grad, weights, rows, ctx.impl)
+        grad_x = torch.ops.mmgraph.propagate_adjoint(*tensors, grad, weights, rows, ctx.impl, ctx.storage)
     if ctx.needs_input_grad[10]:
-        grad_weights = torch.ops.mmgraph.propagate_dots(*tensors, x, grad, weights, rows, ctx.impl)
-    return (None,) * 9 + (grad_x, grad_weights, None, None)
+        grad_weights = torch.ops.mmgraph.propagate_dots(*tensors, x, grad, weights, rows, ctx.impl, ctx.storage)
+    return (None,) * 9 + (grad_x, grad_weights, None, None, None)
 
 
 _propagate.register_autograd(_propagate_backward, setup_context=_propagate_setup)
@@ -177,6 +185,7 @@ def _propagate_adjoint(
     weights: Tensor,
     rows: Tensor | None,
     impl: str,
+    storage: torch.dtype | None,
 ) -> Tensor:
     """Horner form on the gradient. Only ``rows`` of it are not zero, which the first product uses."""
     if t_values is None and values is not None:
@@ -187,24 +196,26 @@ def _propagate_adjoint(
     weight = weights.tolist()
     last = len(weight) - 1
     if rows is None:
-        out = grad * weight[last]
+        out = (grad * weight[last]).to(storage or grad.dtype)
         for k in range(last - 1, -1, -1):
             out = _times(back, col_scale, row_scale, out, impl)
             if weight[k]:
                 out.add_(grad, alpha=weight[k])
-        return out
+        return out.to(grad.dtype)
     if last == 0:
         nodes = t_indptr.numel() - 1
         return grad.new_zeros(nodes, grad.shape[1]).index_add_(0, rows, grad * weight[0])
-    scaled = grad * weight[last]
+    scaled = (grad * weight[last]).to(storage or grad.dtype)
     if row_scale is not None:
-        scaled.mul_(row_scale[rows].to(grad.dtype).unsqueeze(1))
+        scaled.mul_(row_scale[rows].to(scaled.dtype).unsqueeze(1))
     out = rows_adjoint(a, rows, scaled, impl)
     if col_scale is not None:
-        out.mul_(col_scale.to(grad.dtype).unsqueeze(1))
+        out.mul_(col_scale.to(out.dtype).unsqueeze(1))
     for k in range(last - 1, -1, -1):
+        if k == 0:
+            out = out.to(grad.dtype)
         if weight[k]:
-            out.index_add_(0, rows, grad, alpha=weight[k])
+            out.index_add_(0, rows, grad.to(out.dtype), alpha=weight[k])
         if k:
             out = _times(back, col_scale, row_scale, out, impl)
     return out
@@ -225,6 +236,7 @@ def _(
     weights,
     rows,
     impl,
+    storage,
 ):
     return grad.new_empty(t_indptr.shape[0] - 1, grad.shape[1])
 
@@ -245,12 +257,13 @@ def _propagate_dots(
     weights: Tensor,
     rows: Tensor | None,
     impl: str,
+    storage: torch.dtype | None,
 ) -> Tensor:
     """``out[k] = <grad, (Aᵏ x)[rows]>``: the gradient of the layers' weights. The layers are computed
     again."""
     a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
     last = weights.numel() - 1
-    out, layer = [], x
+    out, layer = [], x if storage is None else x.to(storage)
     for k in range(last + 1):
         if k == last and k and rows is not None:
             part = _times_rows(a, row_scale, col_scale, rows, layer, impl)
@@ -277,5 +290,6 @@ def _(
     weights,
     rows,
     impl,
+    storage,
 ):
     return torch.empty_like(weights)

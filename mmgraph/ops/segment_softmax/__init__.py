@@ -32,7 +32,7 @@ def segment_softmax(a: CSR, logits: Tensor, *, impl: str = "auto") -> Tensor:
     """
     _check_logits(a, logits)
     name = resolve(impl, logits)
-    flat = logits.reshape(a.num_edges, -1)
+    flat = logits if logits.dim() == 2 else logits.unsqueeze(1)
     if name == "reference":
         return reference.softmax(a.indptr, flat).reshape(logits.shape)
     return torch.ops.mmgraph.segment_softmax(a.indptr, flat, name).reshape(logits.shape)
@@ -66,7 +66,8 @@ def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
             f"{''.join(f'{h}, ' for h in heads)}D], got {list(x.shape)}"
         )
     name = resolve(impl, x)
-    flat, wide = logits.reshape(a.num_edges, -1), x.reshape(x.shape[0], *(heads or (1,)), x.shape[-1])
+    flat = logits if heads else logits.unsqueeze(1)
+    wide = x if heads else x.unsqueeze(1)
     if name == "reference":
         out = reference.attend(a.indptr, a.indices, flat, wide)
     else:

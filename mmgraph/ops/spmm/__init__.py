@@ -49,7 +49,7 @@ def spmm(
     """
     check_operand(a, x)
     name = resolve(impl, x)
-    flat = x.reshape(x.shape[0], -1)
+    flat = x.flatten(1)
     a = _weighted(a, values, mask, x.dtype)
     if a.col_scale is not None:
         flat = flat * a.col_scale.to(x.dtype).unsqueeze(1)
@@ -65,7 +65,7 @@ def spmm(
             out = torch.ops.mmgraph.spmm_rows(*operand(a), rows, flat, name)
     if row_scale is not None:
         out = out * row_scale.to(x.dtype).unsqueeze(1)
-    return out.reshape(-1, *x.shape[1:])
+    return out.reshape(out.shape[0], *x.shape[1:])
 
 
 def edge_dot(a: CSR, left: Tensor, right: Tensor, *, impl: str = "auto") -> Tensor:
@@ -205,7 +205,7 @@ def _spmm_backward(ctx, grad):
     grad_x = grad_values = None
     if ctx.needs_input_grad[7]:
         if values is not None and t_values is None:
-            t_values = values[t_order]
+            t_values = values.index_select(0, t_order)
         # What undoes t_order is needed only when a gradient flows through the gradient.
         order = None if t_order is None else torch.argsort(t_order) if torch.is_grad_enabled() else t_order
         back = None if values is not None and values.requires_grad else values
@@ -343,5 +343,5 @@ def rows_adjoint(a: Operand, rows: Tensor, grad: Tensor, impl: str) -> Tensor:
     t_values = a.t_values
     if a.values is not None and t_values is None:
         assert a.t_order is not None
-        t_values = a.values[a.t_order]
-    return backend(impl).matmul(a.t_indptr, slot[a.t_indices], t_values, packed)
+        t_values = a.values.index_select(0, a.t_order)
+    return backend(impl).matmul(a.t_indptr, slot.index_select(0, a.t_indices), t_values, packed)

@@ -1,0 +1,332 @@
+"""Graph attention kernels for CUDA (and, under ``TRITON_INTERPRET=1``, for tests on CPU).
+
+The split of the work is that of ``mmgraph.ops.spmm.triton``: equal shares of edges + rows, no atomics.
+Softmax and weighted sum run together (the online softmax of Milakov and Gimelshein, 2018,
+https://arxiv.org/abs/1805.02867): each piece of a row is a maximum, a sum of exponentials and a weighted
+sum, and pieces of a row that several programs share are merged in order by a second kernel.
+"""
+
+# pyright: reportCallIssue=false, reportIndexIssue=false, reportArgumentType=false
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from mmgraph.ops.spmm import triton as spmm
+from mmgraph.ops.spmm.triton import SHARE, accumulator, edge_rows, first_row, panel
+
+_EDGES = 16
+
+
+@triton.jit
+def _piece(
+    indices,
+    logits,
+    x,
+    heads,
+    head,
+    x_stride,
+    start,
+    stop,
+    column,
+    inside,
+    EDGES: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Maximum, sum of exponentials and weighted sum over edges [start, stop)."""
+    top = tl.full([1], float("-inf"), dtype=ACC)
+    mass = tl.zeros([1], dtype=ACC)
+    total = tl.zeros([column.shape[0]], dtype=ACC)
+    for edge in range(start, stop, EDGES):
+        place = edge + tl.arange(0, EDGES)
+        live = place < stop
+        logit = tl.load(logits + place * heads + head, mask=live, other=float("-inf")).to(ACC)
+        new = tl.maximum(top, tl.max(logit, axis=0))
+        base = tl.where(new == float("-inf"), 0.0, new)
+        power = tl.exp(logit - base)
+        scale = tl.exp(top - base)
+        source = tl.load(indices + place, mask=live, other=0).to(tl.int64)
+        address = source[:, None] * x_stride + column[None, :]
+        part = tl.load(x + address, mask=live[:, None] & inside[None, :], other=0.0).to(ACC)
+        # an edge that is switched off adds nothing, whatever its features hold
+        part = tl.where(power[:, None] > 0, part * power[:, None], 0.0)
+        total = total * scale + tl.sum(part, axis=0)
+        mass = mass * scale + tl.sum(power, axis=0)
+        top = new
+    return top, mass, total
+
+
+@triton.jit
+def _attend(
+    indptr,
+    indices,
+    logits,
+    x,
+    out,
+    log_sum,
+    part_top,
+    part_mass,
+    part_sum,
+    rows,
+    edges,
+    width,
+    heads,
+    x_stride,
+    head_stride,
+    SHARE: tl.constexpr,
+    EDGES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(2).to(tl.int64)
+    column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
+    inside = column < width
+    programs = tl.num_programs(0)
+    x += head * head_stride
+    begin = program * SHARE
+    end = tl.minimum(begin + SHARE, rows + edges)
+    row = first_row(indptr, rows, begin)
+    last = first_row(indptr, rows, end)
+    edge = begin - row
+    one = tl.arange(0, 1)
+    while row <= last:
+        ends = row < last
+        stop = tl.load(indptr + row + 1, mask=ends, other=0)
+        stop = tl.where(ends, stop, end - last)
+        top, mass, total = _piece(indices, logits, x, heads, head, x_stride, edge, stop, column, inside, EDGES, ACC)
+        started = tl.load(indptr + row) == edge
+        if ends & started:
+            whole = tl.where(mass == 0, 1.0, mass)
+            tl.store(out + (row * heads + head) * width + column, total / whole, mask=inside)
+            base = tl.where(top == float("-inf"), 0.0, top)
+            tl.store(log_sum + row * heads + head + one, base + tl.log(mass))
+        else:
+            # slot 2p: the end of a row that began earlier; slot 2p + 1: the start or middle of one
+            slot = (program * 2 + tl.where(ends, 0, 1)) + programs.to(tl.int64) * 2 * head
+            tl.store(part_top + slot + one, top)
+            tl.store(part_mass + slot + one, mass)
+            tl.store(part_sum + slot * width + column, total, mask=inside)
+        edge = stop
+        row += 1
+
+
+@triton.jit
+def _merge(
+    indptr,
+    out,
+    log_sum,
+    part_top,
+    part_mass,
+    part_sum,
+    rows,
+    edges,
+    width,
+    heads,
+    SHARE: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(2).to(tl.int64)
+    column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
+    inside = column < width
+    slots = tl.num_programs(0).to(tl.int64) * 2 * head
+    end = tl.minimum((program + 1) * SHARE, rows + edges)
+    row = first_row(indptr, rows, end)
+    one = tl.arange(0, 1)
+    if row < rows:
+        # the item at which the row begins lies in this program's share, and its end does not
+        begins = tl.load(indptr + row) + row
+        if (begins >= program * SHARE) & (begins < end):
+            finish = (tl.load(indptr + row + 1) + row) // SHARE
+            top = tl.full([1], float("-inf"), dtype=ACC)
+            mass = tl.zeros([1], dtype=ACC)
+            total = tl.zeros([WIDTH], dtype=ACC)
+            at = program
+            while at <= finish:
+                slot = at * 2 + tl.where(at == finish, 0, 1) + slots
+                other = tl.load(part_top + slot + one)
+                new = tl.maximum(top, other)
+                base = tl.where(new == float("-inf"), 0.0, new)
+                old_scale = tl.exp(top - base)
+                new_scale = tl.exp(other - base)
+                mass = mass * old_scale + tl.load(part_mass + slot + one) * new_scale
+                piece = tl.load(part_sum + slot * width + column, mask=inside, other=0.0)
+                total = total * old_scale + piece * new_scale
+                top = new
+                at += 1
+            whole = tl.where(mass == 0, 1.0, mass)
+            tl.store(out + (row * heads + head) * width + column, total / whole, mask=inside)
+            base = tl.where(top == float("-inf"), 0.0, top)
+            tl.store(log_sum + row * heads + head + one, base + tl.log(mass))
+
+
+@triton.jit
+def _attend_edges(
+    row,
+    indices,
+    logits,
+    x,
+    grad,
+    log_sum,
+    mean,
+    alpha,
+    grad_logits,
+    edges,
+    width,
+    heads,
+    x_stride,
+    head_stride,
+    EDGES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Weights, and the gradient of the logits: ``alpha (grad[i] · x[j] - mean[i])``."""
+    place = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
+    head = tl.program_id(1).to(tl.int64)
+    live = place < edges
+    target = tl.load(row + place, mask=live, other=0).to(tl.int64)
+    source = tl.load(indices + place, mask=live, other=0).to(tl.int64)
+    total = tl.zeros([EDGES, WIDTH], dtype=ACC)
+    for start in range(0, width, WIDTH):
+        column = start + tl.arange(0, WIDTH)
+        mask = live[:, None] & (column < width)[None, :]
+        left = (target * heads + head)[:, None] * width + column[None, :]
+        right = source[:, None] * x_stride + head * head_stride + column[None, :]
+        g = tl.load(grad + left, mask=mask, other=0.0)
+        f = tl.load(x + right, mask=mask, other=0.0)
+        total += g.to(ACC) * f.to(ACC)
+    shift = tl.load(log_sum + target * heads + head, mask=live, other=0.0)
+    shift = tl.where(shift == float("-inf"), float("inf"), shift)
+    logit = tl.load(logits + place * heads + head, mask=live, other=0.0).to(ACC)
+    weight = tl.exp(logit - shift)
+    centre = tl.load(mean + target * heads + head, mask=live, other=0.0)
+    tl.store(alpha + head * edges + place, weight, mask=live)
+    tl.store(grad_logits + place * heads + head, weight * (tl.sum(total, axis=1) - centre), mask=live)
+
+
+def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``cpu.attend``: [R, H, D] weighted sums and [R, H] the log of each row's sum of exponentials."""
+    rows, edges, (heads, width) = indptr.numel() - 1, indices.numel(), x.shape[1:]
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    wide = torch.promote_types(wide, x.dtype)
+    out = x.new_zeros(rows, heads, width)
+    log_sum = torch.full((rows, heads), -torch.inf, dtype=wide, device=x.device)
+    if rows == 0 or edges == 0 or heads == 0:
+        return out, log_sum.to(torch.promote_types(logits.dtype, torch.float32))
+    x, logits = x.contiguous(), logits.contiguous()
+    programs, columns = triton.cdiv(rows + edges, SHARE), panel(max(width, 1))
+    grid = (programs, triton.cdiv(max(width, 1), columns), heads)
+    slots = programs * 2 * heads
+    parts = (
+        torch.empty(slots, dtype=wide, device=x.device),
+        torch.empty(slots, dtype=wide, device=x.device),
+        torch.empty(slots, width, dtype=wide, device=x.device),
+    )
+    acc = accumulator(wide)
+    _attend[grid](
+        indptr,
+        indices,
+        logits,
+        x,
+        out,
+        log_sum,
+        *parts,
+        rows,
+        edges,
+        width,
+        heads,
+        x.stride(0),
+        x.stride(1),
+        SHARE=SHARE,
+        EDGES=_EDGES,
+        WIDTH=columns,
+        ACC=acc,
+        num_warps=2,
+    )
+    _merge[grid](
+        indptr,
+        out,
+        log_sum,
+        *parts,
+        rows,
+        edges,
+        width,
+        heads,
+        SHARE=SHARE,
+        WIDTH=columns,
+        ACC=acc,
+        num_warps=1,
+    )
+    return out, log_sum.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def attend_backward(
+    indptr: Tensor,
+    indices: Tensor,
+    t_indptr: Tensor,
+    t_indices: Tensor,
+    t_order: Tensor,
+    logits: Tensor,
+    x: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    grad: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As ``cpu.attend_backward``."""
+    edges, (heads, width) = indices.numel(), x.shape[1:]
+    grad_x = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+    grad_logits = torch.zeros(logits.shape, dtype=logits.dtype, device=x.device)
+    if edges == 0 or heads == 0:
+        return grad_logits, grad_x
+    wide = torch.promote_types(log_sum.dtype, x.dtype)
+    x, logits, grad = x.contiguous(), logits.contiguous(), grad.contiguous()
+    mean = (grad * out).sum(2, dtype=wide)
+    alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
+    _attend_edges[(triton.cdiv(edges, 32), heads)](
+        edge_rows(indptr, edges),
+        indices,
+        logits,
+        x,
+        grad,
+        log_sum.to(wide),
+        mean,
+        alpha,
+        grad_logits,
+        edges,
+        width,
+        heads,
+        x.stride(0),
+        x.stride(1),
+        EDGES=32,
+        WIDTH=panel(max(width, 1)),
+        ACC=accumulator(wide),
+        num_warps=4,
+    )
+    for head in range(heads):
+        weight = alpha[head][t_order]
+        spmm.matmul(t_indptr, t_indices, weight, grad[:, head], out=grad_x[:, head])
+    return grad_logits, grad_x
+
+
+def softmax(indptr: Tensor, logits: Tensor) -> Tensor:
+    """As ``reference.softmax``."""
+    edges = logits.shape[0]
+    if edges == 0:
+        return logits.clone()
+    index = torch.zeros(edges, dtype=torch.int32, device=logits.device)
+    _, log_sum = attend(indptr, index, logits, logits.new_zeros(1, logits.shape[1], 0))
+    shift = torch.where(log_sum == -torch.inf, torch.inf, log_sum)
+    return (logits.to(log_sum.dtype) - shift[edge_rows(indptr, edges)]).exp().to(logits.dtype)
+
+
+def softmax_backward(indptr: Tensor, alpha: Tensor, grad: Tensor) -> Tensor:
+    """As ``reference.softmax_backward``."""
+    wide = torch.promote_types(alpha.dtype, torch.float32)
+    product = alpha.to(wide) * grad.to(wide)
+    edge = torch.arange(alpha.shape[0], dtype=torch.int64, device=alpha.device)
+    mean = spmm.matmul(indptr, edge, None, product)[edge_rows(indptr, alpha.shape[0])]
+    return (product - alpha.to(wide) * mean).to(alpha.dtype)
