@@ -23,7 +23,9 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.reshape(-1, 1)).mean()
 
 
-def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2, normalize: bool = True) -> Tensor:
+def info_nce(
+    anchor: Tensor, positive: Tensor, temperature: float = 0.2, normalize: bool = True, symmetric: bool = False
+) -> Tensor:
     """InfoNCE with in-batch negatives: −mean_i ln( e^{s_ii/τ} / Σ_j e^{s_ij/τ} ), s cosine.
 
     van den Oord et al., 2018, https://arxiv.org/abs/1807.03748. Unlike a distance alone it cannot be met by
@@ -33,11 +35,15 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2, normali
         anchor, positive: [B, D], row i of one belongs to row i of the other.
         temperature: τ > 0.
         normalize: cosine; False for plain dot products.
+        symmetric: the mean of both directions, over the same similarities.
     """
     if normalize:
         anchor, positive = F.normalize(anchor, dim=-1), F.normalize(positive, dim=-1)
-    logits = anchor @ positive.T / temperature
-    return F.cross_entropy(logits, torch.arange(len(anchor), device=anchor.device))
+    logits = (anchor / temperature) @ positive.T
+    own = torch.arange(len(anchor), device=anchor.device)
+    if symmetric:
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    return F.cross_entropy(logits, own)
 
 
 def alignment(
@@ -72,7 +78,7 @@ def alignment(
             continue
         a, b = views[m][both], views[n][both]
         if kind == "info_nce":
-            pair = (info_nce(a, b, temperature) + info_nce(b, a, temperature)) / 2
+            pair = info_nce(a, b, temperature, symmetric=True)
         else:
             if kind == "l2":
                 a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)

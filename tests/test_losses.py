@@ -31,6 +31,9 @@ def test_info_nce_is_log_b_at_chance_and_zero_when_apart():
     same = torch.ones(8, 4)
     assert info_nce(same, same).item() == pytest.approx(math.log(8), rel=1e-6)
     assert info_nce(torch.eye(4), torch.eye(4), temperature=0.01).item() == pytest.approx(0.0, abs=1e-6)
+    one, other = torch.randn(5, 3), torch.randn(5, 3)
+    both = (info_nce(one, other) + info_nce(other, one)) / 2
+    torch.testing.assert_close(info_nce(one, other, symmetric=True), both)
     a, b = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[1.0, 0], [1, 0]])
     # rows: logits [1, 1] and [0, 0] at τ = 1
     assert info_nce(a, b, temperature=1.0).item() == pytest.approx(math.log(2), rel=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmgraph.graph.build import build_graph
+from mmgraph.graph.histories import Histories, HistoryBatch, HistorySampler
 from mmgraph.graph.samplers import PairBatch, PairSampler, RowBatch, RowSampler, Sampler
 from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, TimeDecay, Transform
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EdgeDrop",
+    "Histories",
+    "HistoryBatch",
+    "HistorySampler",
     "ModalityKNN",
     "MultimodalGraph",
     "PairBatch",

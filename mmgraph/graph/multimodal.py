@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from mmgraph.data.dataset import Features
+from mmgraph.graph.histories import Histories, OrderedEvents, histories, order_events
 from mmgraph.ops import CSR
 
 EdgeType = tuple[str, str, str]
@@ -113,6 +114,22 @@ class MultimodalGraph(HeteroData):
         edges = self[INTERACTS].edge_index
         shape = (self.num_users, self.num_videos)
         return self._cached(("seen", *shape), (edges,), lambda: CSR.from_edges(edges[0], edges[1], shape))
+
+    def ordered_events(self) -> OrderedEvents:
+        """The ``interacts`` edges sorted by (user, time, edge order), cached; see :class:`OrderedEvents`."""
+        store = self[INTERACTS]
+        time = store.time if "time" in store else None
+        sources = [store.edge_index] if time is None else [store.edge_index, time]
+        edges = store.edge_index
+        return self._cached(
+            ("ordered", self.num_users), sources, lambda: order_events(edges[0], edges[1], time, self.num_users)
+        )
+
+    def histories(
+        self, before: Tensor | float | None = None, max_len: int = 50, users: Tensor | None = None
+    ) -> Histories:
+        """Each user's last ``max_len`` events before a time, oldest first; see :mod:`mmgraph.graph.histories`."""
+        return histories(self, before, max_len, users)
 
     def offsets(self, edge_types: Sequence[EdgeType | str]) -> dict[str, int]:
         """Where each node type starts among the stacked rows of :meth:`adjacency` of these edge types.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from mmgraph.ops import knn
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -48,12 +50,10 @@ class ModalityKNN:
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the ``similar_<modality>`` edges (replaced where it had them)."""
-        from mmgraph.ops import knn
-
         features = graph.features(self.modality)
         present = features.present.nonzero().flatten()
         values = features.values[present]
-        index, similarity = knn(values, min(self.k, max(len(values) - 1, 0)), exclude_self=True)
+        index, similarity = knn(values, min(self.k, max(len(values) - 1, 1)))
         target = torch.arange(len(values)).repeat_interleave(index.shape[1])
         source, weight = index.flatten(), similarity.flatten().float().clamp_min(0)
         keep = source >= 0

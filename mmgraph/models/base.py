@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
@@ -68,7 +69,7 @@ class Recommender(nn.Module):
         Returns:
             [B, V], or [B, N] for given videos.
         """
-        return self.head(emb.user[users], emb.video if videos is None else emb.video[videos])
+        return self.head(F.embedding(users, emb.user), emb.video if videos is None else F.embedding(videos, emb.video))
 
     def loss(self, graph: MultimodalGraph, batch) -> dict[str, Tensor]:
         """Named scalar terms of the loss on one batch; the trainer minimises their sum and logs each."""

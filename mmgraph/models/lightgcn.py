@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
@@ -61,7 +62,7 @@ class LightGCN(Recommender):
         """Propagated embeddings: user [U, D], video [V, D], or the given rows of them."""
         stacked = None if rows is None else torch.cat([rows.user, rows.video + self.num_users])
         if self.num_layers == 0:
-            out = self.embedding if stacked is None else self.embedding[stacked]
+            out = self.embedding if stacked is None else F.embedding(stacked, self.embedding)
         else:
             adjacency = graph.adjacency("interacts", norm="sym")
             out = propagate(adjacency, self.embedding, self.num_layers, weights=self.layer_weights, rows=stacked)
@@ -72,7 +73,7 @@ class LightGCN(Recommender):
         """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
         emb = self.encode(graph, rows)
-        own = self.embedding[torch.cat([rows.user, rows.video + self.num_users])]
+        own = F.embedding(torch.cat([rows.user, rows.video + self.num_users]), self.embedding)
         l2 = embedding_l2(own) * (len(own) / len(batch.user))
         return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
 

@@ -92,8 +92,8 @@ class MMGCN(Recommender):
         """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
         emb = self.encode(graph, rows)
-        own = [self.identity[torch.cat([rows.user, rows.video + self.num_users])]]
-        own += [self.preference[m][rows.user] for m in self.modalities]
+        own = [F.embedding(torch.cat([rows.user, rows.video + self.num_users]), self.identity)]
+        own += [F.embedding(rows.user, self.preference[m]) for m in self.modalities]
         l2 = embedding_l2(*own) * (len(own[0]) / len(batch.user))
         return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
 
@@ -105,7 +105,7 @@ class HeteroMMGCN(Recommender):
     output is the mean of its layers' states (layer 0 included). Relations: user→video, video→user, and a modality
     video→node and node→video (where c = 1). The state W_0 h_v keeps an isolated node alive: a new video has its
     modality nodes, a video without either its id. Loss: L = L_bpr + λ·L_align + L2, L_align over the modality nodes of
-    the batch's videos (:func:`mmgraph.losses.alignment`).
+    the batch's positive videos (:func:`mmgraph.losses.alignment`).
 
     Form of the AIGC video article that mmgraph began from; W_0 and the mean over layers are ours: without them a
     node with no edge is 0.
@@ -168,7 +168,7 @@ class HeteroMMGCN(Recommender):
             last = depth == len(self.layers) - 1
             here = at if last else {}
             x = {
-                t: F.leaky_relu(conv(x, sources[t], own=x[t][here[t]] if t in here else x[t], rows=here.get(t)))
+                t: F.leaky_relu(conv(x, sources[t], own=F.embedding(here[t], x[t]) if t in here else x[t], rows=here.get(t)))
                 for t, conv in layer.items()
             }
             for t, state in x.items():
@@ -176,7 +176,7 @@ class HeteroMMGCN(Recommender):
         out = {}
         for t, states in kept.items():
             if t in at:
-                states = [state[at[t]] for state in states[:-1]] + states[-1:]
+                states = [F.embedding(at[t], state) for state in states[:-1]] + states[-1:]
             out[t] = torch.stack(states).mean(0)
         return out
 
@@ -195,12 +195,13 @@ class HeteroMMGCN(Recommender):
         rows, at = batch_rows(batch)
         nodes = self.nodes(graph, rows)
         emb = Embeddings(nodes["user"], nodes["video"])
-        own = embedding_l2(self.user[rows.user], self.video[rows.video]) * (len(rows.user) / len(batch.user))
+        own = embedding_l2(F.embedding(rows.user, self.user), F.embedding(rows.video, self.video)) * (len(rows.user) / len(batch.user))
         terms = {**pair_terms(self, emb, at), "l2": self.l2 * own}
         if self.align and len(self.modalities) > 1:
             views, present = {}, {}
+            chosen = rows.video[torch.unique(at.positive)]
             for m in self.modalities:
-                node = graph.node_of(m)[rows.video]
+                node = graph.node_of(m)[chosen]
                 present[m], views[m] = node >= 0, nodes[m][node.clamp_min(0)]
             terms["align"] = self.align * alignment(views, present, self.align_kind)
         return terms

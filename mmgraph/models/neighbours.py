@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ class EASE(LinearItemModel):
     """EASE: the linear item model with zero diagonal, in closed form; with features, their rows are appended to X.
 
     Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, https://arxiv.org/abs/1905.03375.
-    P = (XᵀX + λI)^-1, B = I − P·diag(1/diag P). With ``features`` X is stacked with w·Fᵀ, a row a feature column (add-EASE,
+    P = (XᵀX + λI)^-1, B = I − P·diag(1/diag P). With ``features`` X is stacked with w·Fᵀ, a row a column (add-EASE,
     Jeunen et al., RecSys 2020, https://doi.org/10.1145/3383313.3418480): XᵀX becomes XᵀX + w² F Fᵀ. F: each
     modality standardised by column over present rows, side by side, rows scaled to unit norm; absent rows are 0.
 
@@ -161,7 +162,10 @@ def interaction_matrix(graph: MultimodalGraph) -> Tensor:
     key = torch.unique(user * shape[1] + video)
     counts = torch.bincount(key // shape[1], minlength=shape[0])
     indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return torch.sparse_csr_tensor(indptr, key % shape[1], torch.ones(len(key), device=key.device), shape)
+    ones = torch.ones(len(key), device=key.device)
+    with warnings.catch_warnings():  # torch calls its CSR layout beta, once a process
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(indptr, key % shape[1], ones, shape, check_invariants=False)
 
 
 def _gram(x: Tensor) -> Tensor:

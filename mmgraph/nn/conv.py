@@ -82,7 +82,7 @@ class ModalityConv(nn.Module):
             rows: nodes to compute; all when None.
         """
         h = F.leaky_relu(self.conv({"interacts": x}, {"interacts": adjacency}, rows=rows))
-        at, own_id = (x, identity) if rows is None else (x[rows], identity[rows])
+        at, own_id = (x, identity) if rows is None else (F.embedding(rows, x), F.embedding(rows, identity))
         own = F.leaky_relu(self.own(at)) + own_id
         if self.concat:
             return F.leaky_relu(self.combine(torch.cat([h, own], -1)))

@@ -214,7 +214,8 @@ class _Loop:
         return {f"loss/{name}": float(total) / max(len(sampler), 1) for name, total in totals.items()}
 
     def _refuse(self, terms: dict[str, Tensor], epoch: int, index: int, count: int) -> None:
-        bad = {name: float(term) for name, term in terms.items() if not math.isfinite(float(term))}
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        bad = {name: value for name, value in values.items() if not math.isfinite(value)}
         where = f"epoch {epoch}, batch {index} of {count} (seed {self.seed})"
         kept = f"; the last checkpoint in {self.folder} is from before it" if self.folder else ""
         raise FloatingPointError(
