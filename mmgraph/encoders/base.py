@@ -147,9 +147,7 @@ class Encoder(ABC):
         with progress_bar(self.name, len(given), progress) as advance:
             for batch in stream(self, given, workers=workers):
                 rows.update(batch.rows)
-                problems += [
-                    Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()
-                ]
+                problems += [Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()]
                 advance(len(batch.rows) + len(batch.problems))
         return assemble(self, len(media), rows, problems)
 
@@ -240,9 +238,7 @@ def _encode(encoder: Encoder, rows: list[int], items: list[Any], batch: Batch) -
     batch.encode = time.perf_counter() - began
 
 
-def assemble(
-    encoder: Encoder, count: int, rows: Mapping[int, Tensor], problems: Sequence[Problem]
-) -> Encoded:
+def assemble(encoder: Encoder, count: int, rows: Mapping[int, Tensor], problems: Sequence[Problem]) -> Encoded:
     """Rows by index -> one padded tensor with its presence mask."""
     values = torch.zeros((count, *encoder.shape))
     present = torch.zeros(count, dtype=torch.bool)
@@ -323,8 +319,6 @@ def progress_bar(label: str, total: int, shown: bool) -> Iterator[Callable[[int]
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as bar:
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(label, total=total)
         yield lambda amount: bar.advance(task, amount)

@@ -63,4 +63,4 @@ def tag_entities(values: Sequence[Sequence[str] | str | None]) -> Entities:
                 rows.append(row)
                 names.append(name)
     vocabulary, entity = Vocabulary.factorise(pl.Series("id", names, dtype=pl.String))
-    return Entities(vocabulary, torch.stack([torch.tensor(rows, dtype=torch.long), torch.from_numpy(entity)]))
+    return Entities(vocabulary, torch.stack([torch.tensor(rows, dtype=torch.long), torch.tensor(entity)]))

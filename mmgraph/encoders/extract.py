@@ -109,9 +109,7 @@ def extract_with_report(
     return Extraction(dataset.with_features(**features), reports)
 
 
-def media_of(
-    dataset: Dataset, encoder: Encoder, text_columns: Sequence[str] | None = None
-) -> list[list[Any]]:
+def media_of(dataset: Dataset, encoder: Encoder, text_columns: Sequence[str] | None = None) -> list[list[Any]]:
     """What an encoder reads of each video: a list for each row, empty where there is nothing.
 
     Raises:
@@ -146,10 +144,7 @@ def texts_of(dataset: Dataset, columns: Sequence[str] | None = None) -> list[str
     if unknown or not chosen:
         wanted = f"columns {unknown}" if unknown else f"any of the columns {list(TEXT_COLUMNS)}"
         raise ValueError(f"{dataset.name}: the videos table lacks {wanted}; it has {have}")
-    return [
-        ". ".join(part for value in row if (part := _text(value)))
-        for row in dataset.videos.select(chosen).rows()
-    ]
+    return [". ".join(part for value in row if (part := _text(value))) for row in dataset.videos.select(chosen).rows()]
 
 
 def _text(value: Any) -> str:
@@ -175,9 +170,7 @@ def generation_records(dataset: Dataset) -> list[Any]:
     else:
         names = [name for name in GENERATION_FIELDS if name in have]
         if not names:
-            raise ValueError(
-                f"{dataset.name}: the videos table has no column of generation metadata; it has {have}"
-            )
+            raise ValueError(f"{dataset.name}: the videos table has no column of generation metadata; it has {have}")
         records = dataset.videos.select(names).to_dicts()
     return [None if _nothing(record) else record for record in records]
 

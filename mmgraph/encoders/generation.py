@@ -144,9 +144,7 @@ class GenerationTable:
         """
         schema = schema or GenerationSchema.infer(records)
         plain = [plain_record(record) for record in records]
-        tables = {
-            name: {value: i for i, value in enumerate(known)} for name, known in schema.categorical.items()
-        }
+        tables = {name: {value: i for i, value in enumerate(known)} for name, known in schema.categorical.items()}
         codes = [[_code(record, name, table) for name, table in tables.items()] for record in plain]
         numbers = [[_number(record, name, schema) for name in schema.numeric] for record in plain]
         identities = [[_identity(record, name) for name in schema.identities] for record in plain]
@@ -156,9 +154,7 @@ class GenerationTable:
             for name in schema.vectors:
                 value = _vector(record, name)
                 if value is not None:
-                    position, values = vectors.setdefault(
-                        f"{name}/{len(value)}", (torch.full((len(plain),), -1), [])
-                    )
+                    position, values = vectors.setdefault(f"{name}/{len(value)}", (torch.full((len(plain),), -1), []))
                     position[row] = len(values)
                     values.append(value)
         return cls(
@@ -189,10 +185,7 @@ class GenerationTable:
             self.numbers.to(device),
             self.numbers_present.to(device),
             self.identities.to(device),
-            {
-                key: VectorPart(part.position.to(device), part.values.to(device))
-                for key, part in self.vectors.items()
-            },
+            {key: VectorPart(part.position.to(device), part.values.to(device)) for key, part in self.vectors.items()},
         )
 
 
@@ -252,7 +245,10 @@ class GenerationEncoder(Encoder):
 
     def absent(self, media: Any) -> bool:
         """True where no field has a value."""
-        return media is None or (isinstance(media, Mapping) and not plain_record(media))
+        try:
+            return not plain_record(media)
+        except MediaError:  # something is there: decoding says what is wrong with it
+            return False
 
     def fingerprint(self, media: Any) -> str | None:
         """Hash of the record's known fields."""
@@ -260,15 +256,20 @@ class GenerationEncoder(Encoder):
 
     @cached_property
     def _slots(self) -> dict[str, dict[str, int]]:
-        return {
-            name: {value: i for i, value in enumerate(known)}
-            for name, known in self.schema.categorical.items()
-        }
+        return {name: {value: i for i, value in enumerate(known)} for name, known in self.schema.categorical.items()}
 
     def decode(self, media: Any) -> tuple[np.ndarray, list[str | None]]:
         """The numbers of all parts but the texts, and the texts."""
         record = plain_record(media)
         schema, parts = self.schema, []
+        if not record.keys() & {
+            *schema.categorical,
+            *schema.numeric,
+            *schema.identities,
+            *schema.texts,
+            *schema.vectors,
+        }:
+            raise MediaError(f"generation metadata has no known field, only {sorted(record)}")
         for name, slots in self._slots.items():
             code = _code(record, name, slots)
             one_hot = np.zeros(len(slots) + 1)

@@ -23,7 +23,8 @@ class HashEncoder(Encoder):
     Feature Hashing for Large Scale Multitask Learning (Weinberger et al., ICML 2009,
     https://arxiv.org/abs/0902.2206): x_b = sum over n-grams g with h(g) = b of n s(g), s in {-1, +1}, then
     x / |x|; longer n-grams weigh more, as they say more. Inner products are those of the weighted counts in
-    expectation, so texts that share n-grams are near. The hash is splitmix64 of a polynomial in the code points: no process seed enters it.
+    expectation, so texts that share n-grams are near. The hash is splitmix64 of a polynomial in the code points: no
+    process seed enters it.
 
     Args:
         dim: width D.

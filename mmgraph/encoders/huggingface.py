@@ -42,9 +42,7 @@ def load_checkpoint(name_or_folder: str | Path, tower: Tower, device: str) -> Ch
     """
     from transformers import AutoModel
 
-    model, info = AutoModel.from_pretrained(
-        str(name_or_folder), output_loading_info=True, dtype=torch.float32
-    )
+    model, info = AutoModel.from_pretrained(str(name_or_folder), output_loading_info=True, dtype=torch.float32)
     missing = set(info["missing_keys"])
     for prefix in (f"{tower}_model", "encoder") if model.config.is_encoder_decoder else (f"{tower}_model",):
         inner = getattr(model, prefix, None)

@@ -72,9 +72,7 @@ class Passport(BaseModel):
         """For people: a few lines."""
         made = "unknown encoder"
         if self.encoder is not None:
-            made = (
-                f"{self.encoder['name']} v{self.encoder['version']}, weights {self.encoder['weights'][:12]}"
-            )
+            made = f"{self.encoder['name']} v{self.encoder['version']}, weights {self.encoder['weights'][:12]}"
         lines = [
             f"{self.modality}: {self.rows} x {self.dim} from {made}",
             f"  present {self.present} ({self.present / max(1, self.rows):.1%}), duplicates {self.duplicates}, "
@@ -191,9 +189,7 @@ def noise_check(
     count = np.bincount(video, minlength=len(features.values))
     usable = np.flatnonzero(features.present.numpy() & (count > 0))
     rng = np.random.default_rng(seed)
-    chosen = (
-        np.sort(rng.choice(usable, min(max_videos, len(usable)), replace=False)) if len(usable) else usable
-    )
+    chosen = np.sort(rng.choice(usable, min(max_videos, len(usable)), replace=False)) if len(usable) else usable
     if len(chosen) < neighbours + 2:
         return None
     position = np.full(len(features.values), -1)

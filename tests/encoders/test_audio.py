@@ -34,9 +34,7 @@ def test_ten_times_louder_is_two_bel_more_in_every_band(encoder) -> None:
 
 
 def test_deltas_follow_the_slope_over_time(encoder) -> None:
-    rising = np.exp(np.linspace(np.log(1e-3), np.log(0.5), 64000)) * np.random.default_rng(0).standard_normal(
-        64000
-    )
+    rising = np.exp(np.linspace(np.log(1e-3), np.log(0.5), 64000)) * np.random.default_rng(0).standard_normal(64000)
     row = encoder.prepare(rising.astype(np.float32))
     backwards = encoder.prepare(rising[::-1].astype(np.float32).copy())
     frames = 64000 / 320

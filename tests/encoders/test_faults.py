@@ -45,9 +45,7 @@ def test_truncated_jpeg(tmp_path, picture) -> None:
     survive(tmp_path, picture, bad, good, "truncated")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"these are words, not a picture\n" * 50, b"\xff\xd8\xff\xe0", bytes(5000)]
-)
+@pytest.mark.parametrize("content", [b"", b"these are words, not a picture\n" * 50, b"\xff\xd8\xff\xe0", bytes(5000)])
 def test_non_image_bytes_named_jpg(tmp_path, picture, content) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(content)
@@ -57,9 +55,7 @@ def test_non_image_bytes_named_jpg(tmp_path, picture, content) -> None:
 def test_zero_byte_wav(tmp_path) -> None:
     bad = tmp_path / "bad.wav"
     bad.touch()
-    survive(
-        tmp_path, MFCCStatistics(), bad, wav(tmp_path / "good.wav", tone(300, 1)), "not readable as sound"
-    )
+    survive(tmp_path, MFCCStatistics(), bad, wav(tmp_path / "good.wav", tone(300, 1)), "not readable as sound")
 
 
 def test_mp4_without_sound_is_missing_sound_and_not_missing_pictures(tmp_path, picture) -> None:

@@ -25,9 +25,7 @@ def test_another_process_gives_the_same_features() -> None:
         "print(HashEncoder(8)(['a cat', '一只猫']).values.numpy().tobytes().hex())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == HashEncoder(8)(["a cat", "一只猫"]).values.numpy().tobytes().hex()
 
 

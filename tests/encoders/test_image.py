@@ -62,9 +62,7 @@ def test_efficientnet_input_is_the_centre_in_the_weights_own_units() -> None:
 def test_efficientnet_tells_a_picture_from_its_mirror_of_colours(efficientnet) -> None:
     red = Image.new("RGB", (64, 64), (255, 0, 0))
     with torch.inference_mode():
-        values = efficientnet.encode(
-            [efficientnet.prepare(red), efficientnet.prepare(Image.new("RGB", (64, 64)))]
-        )
+        values = efficientnet.encode([efficientnet.prepare(red), efficientnet.prepare(Image.new("RGB", (64, 64)))])
     assert (values[0] - values[1]).abs().max() > 0.1
     assert EfficientNetLite0().weights_hash() == efficientnet.weights_hash()
 

@@ -114,9 +114,7 @@ def test_pooling_over_tokens_and_places() -> None:
     tokens = torch.arange(12.0).reshape(1, 3, 4)
     assert pool_tokens(tokens, "mean").tolist() == [[4, 5, 6, 7]]
     assert pool_tokens(tokens, "cls").tolist() == [[0, 1, 2, 3]]
-    assert pool_tokens(
-        torch.ones(1, 2, 3, 3) * torch.tensor([1.0, 2.0]).view(1, 2, 1, 1), "mean"
-    ).tolist() == [[1, 2]]
+    assert pool_tokens(torch.ones(1, 2, 3, 3) * torch.tensor([1.0, 2.0]).view(1, 2, 1, 1), "mean").tolist() == [[1, 2]]
     with pytest.raises(ValueError, match="no class token"):
         pool_tokens(torch.ones(1, 2, 3, 3), "cls")
 
