@@ -46,4 +46,7 @@ def checkerboard(size: int = 24) -> MultimodalGraph:
     graph = make_graph(user[keep], video[keep], size, size, {"visual": everything, "audio": everything})
     for name in WIDTHS:
         graph[name].x = 0.3 * graph[name].x + (grid % 2).unsqueeze(1).float()
+    # each user's events a day apart in an order at random: order, which sequential models read, says nothing here
+    chance = torch.rand(size, size // 2 - 1, generator=torch.Generator().manual_seed(0))
+    graph["user", "interacts", "video"].time = 86_400 * chance.argsort(1).flatten().double()
     return graph
