@@ -11,8 +11,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mmgraph.ops import CSR
-from mmgraph.ops.topk import TopK, best_of
+from mmgraph.data.errors import UnknownIdError
+from mmgraph.ops import CSR, TopK, best_of
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset, Vocabulary
@@ -42,9 +42,10 @@ def score_block(model: Recommender, emb: Embeddings, users: Tensor, seen: CSR | 
     if not scores.is_floating_point():
         scores = scores.float()
     if bool(scores.sum().isnan()) and bool(scores.isnan().any()):  # the sum is cheap, but inf - inf is NaN too
-        row, column = scores.isnan().nonzero()[0].tolist()
+        bad = scores.isnan().nonzero()
+        row, column = bad[0].tolist()
         raise ValueError(
-            f"{type(model).__name__} gave {int(scores.isnan().sum())} NaN scores, the first for user row {int(users[row])} "
+            f"{type(model).__name__} gave {len(bad)} NaN scores, the first for user row {int(users[row])} "
             f"and video row {column}. Look for a diverged training run (lower learning_rate) or NaN features."
         )
     # A model may hand out a table it keeps, or an expanded row: never write into those.
@@ -173,7 +174,7 @@ def recommend_ids(
         candidates, exclude: raw video ids.
 
     Raises:
-        KeyError: an unknown raw id; the message shows close ones.
+        UnknownIdError: (a KeyError) an unknown raw id; the message shows close ones.
     """
     users = find_rows(dataset.user_ids, user_ids, "user")
     videos = {
@@ -195,43 +196,35 @@ def recommend_ids(
 
 
 def find_rows(vocabulary: Vocabulary, raw_ids: Sequence[Any], kind: str = "id") -> Tensor:
-    """Rows [n] int64 of raw ids in a vocabulary.
+    """Rows [n] int64 of raw ids in a vocabulary; ``"7"`` finds the number 7.
 
     Args:
         vocabulary: the ids.
-        raw_ids: what to look up; text is turned into a number where the vocabulary holds numbers.
+        raw_ids: what to look up.
         kind: the word for the error message.
 
     Raises:
-        KeyError: an id is unknown; the message shows the closest ones.
+        UnknownIdError: (a KeyError) an id is unknown; the message shows the closest ones.
     """
-    numeric = vocabulary.ids.dtype.is_numeric()
-    ids = []
-    for raw in raw_ids:
-        if numeric and isinstance(raw, str):
-            try:
-                raw = int(raw)
-            except ValueError:
-                raise KeyError(_unknown(vocabulary, raw, kind)) from None
-        ids.append(raw if numeric else str(raw))
-    known = set(vocabulary.ids.filter(vocabulary.ids.is_in(ids)).to_list()) if ids else set()
-    for raw in ids:
-        if raw not in known:
-            raise KeyError(_unknown(vocabulary, raw, kind))
-    return torch.as_tensor(vocabulary.rows(ids)).to(torch.int64)
+    rows = vocabulary.find(list(raw_ids))
+    for raw, row in zip(raw_ids, rows, strict=True):
+        if row < 0:
+            raise UnknownIdError(f"unknown {kind} {raw!r} among {len(vocabulary):,}", fix=_close(vocabulary.ids, raw))
+    return torch.from_numpy(rows)
 
 
-def _unknown(vocabulary: Vocabulary, raw: Any, kind: str) -> str:
-    ids = vocabulary.ids
-    if isinstance(raw, int):
-        close = ids.to_frame("id").sort((pl.col("id") - raw).abs())["id"].head(3).to_list()
+def _close(ids: pl.Series, raw: Any) -> str:
+    close: list[Any] = []
+    if ids.dtype.is_numeric():
+        number = pl.Series([str(raw)]).cast(pl.Int64, strict=False)[0]
+        if number is not None:
+            close = ids.to_frame("id").sort((pl.col("id") - number).abs())["id"].head(3).to_list()
     else:
         text = ids.cast(pl.String)
-        near = text.filter((text.str.len_chars().cast(pl.Int64) - len(raw)).abs() <= 2)
-        close = difflib.get_close_matches(raw, near.head(20_000).to_list(), n=3, cutoff=0.5)
-    shown = close or ids.head(3).to_list()
-    word = "close ones" if close else "there are"
-    return f"unknown {kind} {raw!r} among {len(ids):,}; {word}: {', '.join(map(str, shown))}"
+        near = text.filter((text.str.len_chars().cast(pl.Int64) - len(str(raw))).abs() <= 2)
+        close = difflib.get_close_matches(str(raw), near.head(20_000).to_list(), n=3, cutoff=0.5)
+    shown = ", ".join(map(str, close or ids.head(3).to_list()))
+    return f"use one that exists; {'close to it' if close else 'for example'}: {shown}"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from mmgraph.evaluate.metrics import average_popularity, coverage, gini, mann_whitney_auc, top_k_metrics
-from mmgraph.ops import CSR
-from mmgraph.ops.topk import best_of
+from mmgraph.ops import CSR, best_of
 from mmgraph.recommend import score_block, user_blocks
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ class EvalConfig(BaseModel):
 
     Attributes:
         k: cut-offs of the ranking metrics.
-        groups: besides ``all``, which is always there. ``warm`` and ``cold`` rank other candidates (see :func:`evaluate`);
-            ``activity`` splits the users of ``all``.
+        groups: besides ``all``, which is always there. ``warm`` and ``cold`` rank other candidates (see
+            :func:`evaluate`); ``activity`` splits the users of ``all``.
         activity_groups: number of quantile groups by training interactions, ``activity_1`` the least active.
         auc: also ``auc``, ``gauc`` and ``user_auc``, which need every score sorted: several times the cost of the rest.
         block_size: users scored at once; by default as many as fit in a fixed block of scores.
@@ -239,12 +238,14 @@ class _Ranking:
         # Distinct pairs: counting a repeated one twice would spoil the AUC and the popularity.
         key = seen.row_indices().long() * self.num_videos + seen.indices
         key = key[torch.diff(key, prepend=key.new_full((1,), -1)) != 0]
-        self.seen = CSR.from_edges(key // self.num_videos, key % self.num_videos, seen.shape)
+        repeats = len(key) < seen.num_edges
+        self.seen = CSR.from_edges(key // self.num_videos, key % self.num_videos, seen.shape) if repeats else seen
         self.popularity = torch.bincount(key % self.num_videos, minlength=self.num_videos)
         self.activity = self.seen.degree()
 
         found = self._read(targets, device)
-        found = found[~torch.isin(found, key)]
+        at = torch.searchsorted(key, found).clamp(max=max(len(key) - 1, 0))
+        found = found[key[at] != found] if len(key) else found
         if not len(found):
             raise ValueError(
                 "no target to rank: `targets` is empty, or every pair of it is among the seen pairs, which are masked"
@@ -334,7 +335,7 @@ class _Ranking:
         return out
 
     def _cells(self, block: Tensor, scores: Tensor) -> Iterator[tuple[_Group | None, Tensor]]:
-        """A block of scores cut so that each belongs to ``all`` and to at most one other group: sorted once for both."""
+        """A block of scores cut into cells of ``all`` and at most one other group, so that each is sorted once."""
         left = torch.ones(self.num_videos, dtype=torch.bool, device=scores.device)
         for group in self.groups:
             if group.columns is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.run import Prepared, Search, Trial, prepare, run, run_all, search
+from mmgraph.experiment.run import Prepared, Search, Trial, prepare, restore, run, run_all, search
 from mmgraph.experiment.significance import Comparison, compare, holm
 from mmgraph.experiment.tables import ResultTable, table
 
@@ -19,6 +19,7 @@ __all__ = [
     "compare",
     "holm",
     "prepare",
+    "restore",
     "run",
     "run_all",
     "search",

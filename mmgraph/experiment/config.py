@@ -9,16 +9,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmgraph.evaluate import EvalConfig
 from mmgraph.models.base import Recommender
 from mmgraph.train import FitConfig
-
-if TYPE_CHECKING:
-    from mmgraph.data.split import Split
 
 
 class Experiment(BaseModel):
@@ -34,7 +31,7 @@ class Experiment(BaseModel):
 
     Attributes:
         name: the folder under ``runs/``; letters, digits and ``. _ - =``.
-        split: called once, when the experiment runs.
+        split: a function without arguments that returns a ``Split``; called when the experiment runs.
         model: a ``Recommender`` class, called with the graph and ``model_args``.
         model_args: keyword arguments, checked against the class's signature here and now.
         transforms: applied to the graph once, in order, each as ``transform(graph, generator)``.
@@ -48,7 +45,7 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str
-    split: Callable[[], Any]  # -> Split
+    split: Callable[[], Any]
     model: type[Recommender]
     model_args: dict[str, Any] = Field(default_factory=dict)
     transforms: tuple[Callable[..., Any], ...] = ()

@@ -21,7 +21,7 @@ from mmgraph.experiment.result import Result, environment, write_atomically
 from mmgraph.graph import build_graph
 from mmgraph.models.base import Recommender
 from mmgraph.ops import CSR
-from mmgraph.train import FitReport, fit
+from mmgraph.train import FitReport, fit, load_checkpoint
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
@@ -177,6 +177,30 @@ def run_all(
     return out_results
 
 
+def restore(result: Result, experiment: Experiment, split: Split | None = None) -> Prepared:
+    """The trained model of a finished run, on the graph of its test stage.
+
+    Args:
+        result: loaded from its folder.
+        experiment: the one that made it.
+        split: an already built split.
+
+    Raises:
+        ValueError: the experiment is not the one that made this result, or the data changed since.
+        FileNotFoundError: the checkpoint is gone.
+    """
+    directory = result.directory or Path()
+    _same_config(result.config, experiment.resolved(), directory)
+    ready = prepare(experiment, result.seed, "test", split)
+    if ready.split.protocol_id != result.protocol:
+        raise ValueError(
+            f"{directory} was made under {result.protocol}, but the data now gives {ready.split.protocol_id}"
+        )
+    state = load_checkpoint(directory / "checkpoint.pt")
+    ready.model.load_state_dict(state.get("best_state") or state["model"])
+    return ready
+
+
 @dataclass(frozen=True)
 class Trial:
     """One setting of a search.
@@ -223,7 +247,8 @@ class Search:
         """One row a trial, best first."""
         rows = [
             {path: str(value) for path, value in t.changes.items()}
-            | {self.monitor: t.valid.get(self.monitor), "best_epoch": t.best_epoch, "seconds": t.seconds, "error": t.error}
+            | {self.monitor: t.valid.get(self.monitor), "best_epoch": t.best_epoch}
+            | {"seconds": t.seconds, "error": t.error}
             for t in self.trials
         ]
         return pl.DataFrame(rows, infer_schema_length=None).sort(self.monitor, descending=True, nulls_last=True)
@@ -281,9 +306,7 @@ def search(
     return Search(best, found.trials, found.monitor, directory)
 
 
-def _try(
-    variant: Experiment, changes: dict[str, Any], seed: int, split: Split, folder: Path, progress: bool
-) -> Trial:
+def _try(variant: Experiment, changes: dict[str, Any], seed: int, split: Split, folder: Path, progress: bool) -> Trial:
     try:
         ready = prepare(variant, seed, split=split)
         report = _fit(variant, ready, seed, folder, True, progress)
@@ -330,8 +353,8 @@ def _same_config(there: dict[str, Any], here: dict[str, Any], directory: Path) -
     if changed:
         lines = [f"  {k}: there {there.get(k)}, here {here.get(k)}" for k in changed]
         raise ValueError(
-            f"{directory} holds a result of another configuration; rename the experiment, choose another --out, or "
-            "run without --resume to start over\n" + "\n".join(lines)
+            f"{directory} holds a result of another configuration: name the experiment anew, choose another folder, or "
+            "start over without resume\n" + "\n".join(lines)
         )
 
 
@@ -359,8 +382,9 @@ def _data(split: Split) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint(),
         "users": dataset.num_users,
         "videos": dataset.num_videos,
-        "interactions": len(dataset.interactions),
+        "interactions": len(split.train) + len(split.valid) + split.num_test,
         "train": len(split.train),
         "valid": len(split.valid),
+        "test": split.num_test,
         "protocol": describe(split.protocol),
     }
