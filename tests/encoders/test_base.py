@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,8 @@ def test_decoding_runs_ahead_by_a_bounded_number_of_media() -> None:
 
     class Slow(Numbers):
         def encode(self, items: Sequence[float]) -> torch.Tensor:
+            if not ahead:
+                time.sleep(0.2)  # time enough to decode all hundred
             ahead.append(len(self.decoded))
             return super().encode(items)
 
