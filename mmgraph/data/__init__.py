@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from mmgraph.data.dataset import Dataset, Entities, Features, Vocabulary
 from mmgraph.data.errors import DataError, SealedTestError, UnknownIdError
+from mmgraph.data.readers import (
+    OGBLink,
+    from_frame,
+    read_csv,
+    read_lightgcn,
+    read_media_folder,
+    read_mmrec,
+    read_movielens,
+    read_ogb_link,
+    read_parquet,
+    read_sequences,
+)
 from mmgraph.data.split import (
     Protocol,
     Split,
@@ -20,15 +32,25 @@ __all__ = [
     "Dataset",
     "Entities",
     "Features",
+    "OGBLink",
     "Protocol",
     "SealedTestError",
     "Split",
     "UnknownIdError",
     "Vocabulary",
     "cold_video_split",
+    "from_frame",
     "global_time_split",
     "leave_last_one_out",
     "published_split",
     "random_split",
+    "read_csv",
+    "read_lightgcn",
+    "read_media_folder",
+    "read_mmrec",
+    "read_movielens",
+    "read_ogb_link",
+    "read_parquet",
+    "read_sequences",
     "user_time_split",
 ]

@@ -54,19 +54,25 @@ class Features:
     present: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        values = self.values
-        present = torch.ones(len(values), dtype=torch.bool) if self.present is None else torch.as_tensor(self.present)
+        present = self.present
+        present = torch.ones(len(self.values), dtype=torch.bool) if present is None else torch.as_tensor(present)
         present = present.to(torch.bool)
-        if present.shape != (len(values),):
+        if present.shape != (len(self.values),):
             raise DataError(
-                f"{len(values)} feature rows, presence mask of shape {tuple(present.shape)}",
+                f"{len(self.values)} feature rows, presence mask of shape {tuple(present.shape)}",
                 fix="give one bool for each row",
             )
-        if not bool(present.all()):
-            values = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).clone()
-            values[~present.to(values.device)] = 0
+        values = torch.as_tensor(self.values)
+        if not bool(present.all()) and bool((values[~present] != 0).any()):  # NaN != 0 as well
+            values = values.masked_fill(~present[:, None], 0)
         object.__setattr__(self, "values", finite_matrix(values, "features"))
         object.__setattr__(self, "present", present)
+
+    @classmethod
+    def of(cls, values: Any, present: Any = None) -> Features:
+        """Features from any matrix of numbers [V, D] (float16 is cast to float32) and an optional mask [V]."""
+        values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+        return cls(values, None if present is None else torch.as_tensor(np.asarray(present)))  # type: ignore[arg-type]
 
     @property
     def dim(self) -> int:

@@ -143,8 +143,8 @@ class Split:
             raise SealedTestError(f"opening the test part needs the experiment's name, got {experiment!r}")
         if experiment in self._openings:
             raise SealedTestError(
-                f"experiment {experiment!r} has opened the test part of {self.protocol_id} already: a second look would "
-                "be selection on test. Choose on valid; another experiment needs another name"
+                f"experiment {experiment!r} has opened the test part of {self.protocol_id} already: a second look "
+                "would be selection on test. Choose on valid; another experiment needs another name"
             )
         self._openings.append(experiment)
         return self._test

@@ -1,0 +1,98 @@
+"""MovieLens CSVs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from mmgraph.data.checks import Duplicates
+from mmgraph.data.dataset import Dataset, Entities, media_rows
+from mmgraph.data.errors import DataError
+from mmgraph.data.readers.media_folder import IMAGES, column_entities
+from mmgraph.data.readers.tables import existing, files_by_id, read_csv
+from mmgraph.data.vocabulary import Vocabulary
+
+
+def read_movielens(
+    path: str | Path,
+    *,
+    min_rating: float | None = None,
+    unrated: bool = False,
+    posters: str | Path | None = None,
+    duplicates: Duplicates = "error",
+    name: str | None = None,
+) -> Dataset:
+    """Read a MovieLens folder of CSVs (ml-latest-small, ml-25m, …).
+
+    Harper and Konstan, "The MovieLens Datasets", TiiS 2015, https://doi.org/10.1145/2827872. Reads ratings.csv
+    (signal ``rating``, ``time``), movies.csv (columns ``title`` without the year, ``year``, ``genres``; entities
+    ``genre``), tags.csv when there (column ``tags``: the words users gave, ", " between them; entities ``tag`` in lower
+    case), links.csv when there (``imdbId``, ``tmdbId``) and posters (``<movieId>.jpg``, as ``image`` media).
+
+    Tags were given at a time too: with a time split, those given later than the training data tell of the future. Drop
+    the column and the entities then.
+
+    Args:
+        min_rating: keep only ratings of at least this many stars (4.0 is common for "liked"). Films stay in the
+            catalogue without one.
+        unrated: whether films without any rating are in the catalogue.
+        posters: the folder of posters; ``posters/`` inside the folder by default.
+
+    Raises:
+        DataError: see :meth:`Dataset.from_frames`.
+    """
+    folder = existing(path, "folder")
+    ratings, source = read_csv(folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
+    movies, movies_source = read_csv(folder / "movies.csv", required=("movieId", "title", "genres"))
+    unknown = Vocabulary(movies["movieId"], movies_source)
+    unknown.rows(ratings["movieId"], source=source, column="movieId")
+    if not unrated:
+        movies = movies.filter(pl.col("movieId").is_in(ratings["movieId"].unique().implode()))
+    videos = movies.with_columns(
+        title=pl.col("title").cast(pl.String).str.replace(r"\s*\(\d{4}\)\s*$", ""),
+        year=pl.col("title").cast(pl.String).str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32),
+        genres=pl.col("genres").cast(pl.String).replace("(no genres listed)", ""),
+    )
+    known = Vocabulary(videos["movieId"])
+    tags = None
+    if (folder / "tags.csv").exists():
+        tags, _ = read_csv(folder / "tags.csv", required=("userId", "movieId", "tag"), text=("tag",))
+        tags = tags.filter(pl.col("tag").is_not_null() & pl.Series(known.find(tags["movieId"]) >= 0))
+        joined = tags.group_by("movieId").agg(tags=pl.col("tag").unique(maintain_order=True).str.join(", "))
+        videos = videos.join(joined, on="movieId", how="left", maintain_order="left")
+    if (folder / "links.csv").exists():
+        links, links_source = read_csv(folder / "links.csv", required=("movieId", "imdbId"), text=("imdbId",))
+        Vocabulary(links["movieId"], links_source)
+        videos = videos.join(links, on="movieId", how="left", maintain_order="left")
+    dataset = Dataset.from_frames(
+        ratings,
+        None,
+        videos.rename({"movieId": "video_id"}),
+        user="userId",
+        video="movieId",
+        time="timestamp",
+        duplicates=duplicates,
+        name=name or folder.resolve().name,
+        source=source,
+    )
+    entities = {"genre": column_entities(dataset, "genres")}
+    if tags is not None:
+        entities["tag"] = Entities.from_pairs(
+            dataset.video_ids, tags["movieId"], tags["tag"].str.strip_chars().str.to_lowercase()
+        )
+    media = _posters(folder / "posters" if posters is None else existing(posters, "folder"), dataset.video_ids)
+    if min_rating is not None:
+        rated = dataset.interactions["rating"]
+        if not rated.dtype.is_numeric():
+            raise DataError("ratings are not numbers", file=source.file, column="rating", fix="repair the column")
+        dataset = dataset.where(pl.col("rating") >= min_rating)
+    return Dataset(**{**vars(dataset), "entities": entities, "media": media})
+
+
+def _posters(folder: Path, videos: Vocabulary) -> dict[str, list[list[Path]]]:
+    found = files_by_id(folder, IMAGES)
+    known = dict(zip(found, videos.find(list(found)))) if found else {}
+    # posters of films outside this catalogue are common: the folder serves several MovieLens sets
+    inside = {raw: files for raw, files in found.items() if known[raw] >= 0}
+    return {"image": media_rows(videos, inside)} if inside else {}

@@ -1,0 +1,197 @@
+"""Files into tables and arrays, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmgraph.data.checks import check_columns
+from mmgraph.data.errors import DataError, Source
+
+
+def existing(path: str | Path, what: str = "file") -> Path:
+    """The path, or a DataError that says what is missing."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"the {what} does not exist", file=path, fix="check the path")
+    return path
+
+
+def read_csv(
+    path: str | Path, *, required: Sequence[str] = (), text: Sequence[str] = (), separator: str = ","
+) -> tuple[pl.DataFrame, Source]:
+    """A CSV table with a header, and its source for later errors.
+
+    Args:
+        required: columns that must exist.
+        text: columns kept as written (ids: ``007`` stays ``007``).
+
+    Raises:
+        DataError: no such file, no header, not UTF-8 (with the line), a line with more fields than the header, a
+            missing column.
+    """
+    path = existing(path)
+    source = Source(path, first_line=2)
+    if not path.stat().st_size:
+        raise DataError("the file is empty", file=path, fix="write a header and at least one row")
+    try:
+        header = pl.read_csv(path, n_rows=0, separator=separator, infer_schema=False).columns
+        check_columns(pl.DataFrame(schema=header), required, source)
+        types = {column: pl.String for column in (*required, *text) if column in text}
+        types = {column: kind for column, kind in types.items() if column in header}
+        try:
+            frame = pl.read_csv(path, separator=separator, schema_overrides=types, infer_schema_length=10_000)
+        except pl.exceptions.ComputeError:
+            # a later row does not fit the type of the first 10,000: look at all of them
+            frame = pl.read_csv(path, separator=separator, schema_overrides=types, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise _explain(path, separator, error) from error
+    return frame, source
+
+
+def _explain(path: Path, separator: str, error: Exception) -> DataError:
+    """Why polars could not read the file: find the line ourselves."""
+    utf8 = not_utf8(path)
+    if utf8 is not None:
+        return utf8
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        fields = next(lines, "").count(separator) + 1
+        for number, line in enumerate(lines, 2):
+            if '"' not in line and line.count(separator) + 1 > fields:
+                return DataError(
+                    f"{line.count(separator) + 1} fields under a header of {fields}",
+                    file=path,
+                    line=number,
+                    fix=f"quote the field that holds {separator!r}",
+                )
+    return DataError(f"not a table: {str(error).splitlines()[0]}", file=path, fix="check separator and quotes")
+
+
+def not_utf8(path: Path) -> DataError | None:
+    """The error about the first line that is not UTF-8, or None when all are."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return DataError(
+                    f"byte 0x{line[error.start]:02x} at position {error.start + 1} is not UTF-8",
+                    file=path,
+                    line=number,
+                    fix="save the file as UTF-8 (for example: iconv -f GB18030 -t UTF-8)",
+                )
+    return None
+
+
+def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Lines ``user item item …`` separated by blanks or tabs.
+
+    Returns:
+        users [L] and line numbers [L] of the lines that are not blank, list lengths [L], and all items in order.
+
+    Raises:
+        DataError: a token that is no whole number, or a user with two lines.
+    """
+    path = existing(path)
+    raw = path.read_bytes().splitlines()
+    tokens = [line.split() for line in raw]
+    numbers = np.array([i for i, t in enumerate(tokens, 1) if t], dtype=np.int64)
+    tokens = [t for t in tokens if t]
+    if not tokens:
+        raise DataError("the file is empty", file=path, fix="write one line a user: user item item …")
+    try:
+        flat = np.array([t for line in tokens for t in line]).astype(np.int64)
+    except (ValueError, OverflowError) as error:
+        for number, line in zip(numbers, tokens):
+            for place, token in enumerate(line):
+                if not token.lstrip(b"-").isdigit():
+                    raise DataError(
+                        f"{token.decode('utf-8', 'replace')!r} is not a whole number",
+                        file=path,
+                        line=int(number),
+                        column=f"field {place + 1}",
+                        fix="write integer ids: user item item …",
+                    ) from error
+        raise DataError(f"an id does not fit in 64 bits ({error})", file=path, fix="use smaller ids") from error
+    lengths = np.array([len(line) for line in tokens], dtype=np.int64)
+    heads = np.cumsum(lengths) - lengths
+    users = flat[heads]
+    if flat.min() < 0:
+        place = int(np.argmax(flat < 0))
+        line = int(numbers[np.searchsorted(heads, place, side="right") - 1])
+        raise DataError(f"id {flat[place]} is negative", file=path, line=line, fix="ids start at 0")
+    order = np.argsort(users, kind="stable")
+    again = users[order][1:] == users[order][:-1]
+    if again.any():
+        second = int(order[1:][again].min())
+        raise DataError(
+            f"user {users[second]} has a line already", file=path, line=int(numbers[second]), fix="join the two lines"
+        )
+    return users, numbers, lengths - 1, np.delete(flat, heads)
+
+
+def read_npy(path: str | Path) -> NDArray:
+    """An ``.npy`` array of numbers.
+
+    Raises:
+        DataError: no such file, not ``.npy``, pickled objects, or fewer bytes than the header promises.
+    """
+    path = existing(path)
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+            start = file.tell()
+    except (ValueError, EOFError) as error:
+        raise DataError(f"not an .npy file ({error})", file=path, fix="write it with numpy.save") from error
+    if dtype.hasobject:
+        raise DataError("holds pickled objects, not numbers", file=path, fix="save a float array: numpy.save(path, a)")
+    promised = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = path.stat().st_size
+    if size < promised:
+        raise DataError(
+            f"truncated: {size} bytes, but the header promises {promised} for shape {tuple(shape)} of {dtype}",
+            file=path,
+            fix="copy or download the file again",
+        )
+    return np.load(path, allow_pickle=False)
+
+
+def read_json(path: str | Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        DataError: not UTF-8, or not JSON, with the line.
+    """
+    path = existing(path)
+    bad = not_utf8(path)
+    if bad is not None:
+        raise bad
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg}", file=path, line=error.lineno, fix="repair the file") from error
+
+
+def files_by_id(folder: Path, suffixes: Sequence[str]) -> Mapping[str, list[Path]]:
+    """The files ``<id>.<suffix>`` and ``<id>/*.<suffix>`` of a folder by id; empty when there is no folder."""
+    found: dict[str, list[Path]] = {}
+    if not folder.is_dir():
+        return found
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            inside = sorted(p for p in entry.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+            if inside:
+                found.setdefault(entry.name, []).extend(inside)
+        elif entry.suffix.lower() in suffixes:
+            found.setdefault(entry.stem, []).append(entry)
+    return found
