@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +47,19 @@ class SealedTestError(RuntimeError):
     """The test part of a split was touched outside ``evaluate_test``, or opened a second time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Where a table came from, so that an error can name the file and the line.
 
     Args:
         file: the file, or None for a table made in memory.
         first_line: the line of row 0 in that file (2 below a header), or None when rows and lines do not match.
+        rows: the row in the file of each row of the table, when some were left out.
     """
 
     file: str | Path | None = None
     first_line: int | None = None
+    rows: Sequence[int] | None = None
 
     def error(self, problem: str, *, fix: str = "", row: int | None = None, column: str | None = None) -> DataError:
         """The :class:`DataError` about a row of this table."""
@@ -66,6 +69,7 @@ class Source:
         """Keyword arguments of :class:`DataError` that name a row: its line in the file where that is known."""
         if row is None:
             return {"file": self.file}
+        row = row if self.rows is None else self.rows[row]
         if self.first_line is not None:
             return {"file": self.file, "line": self.first_line + int(row)}
         return {"file": self.file, "row": int(row)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mmgraph.data.checks import Duplicates, TimeUnit, check_columns
+from mmgraph.data.checks import Duplicates, TimeUnit, check_columns, numbers
 from mmgraph.data.dataset import Dataset, Entities, Features, media_rows
 from mmgraph.data.errors import DataError, Source, UnknownIdError
 from mmgraph.data.readers.tables import existing, files_by_id, read_csv, read_npy
@@ -74,7 +74,7 @@ def read_media_folder(
             tables[what], sources[what] = read_csv(file, required=(key,), text=(key,))
     if signal is not None:
         check_columns(interactions, [signal], source)
-        # keep the file's line numbers in errors: check everything first, filter after
+        interactions, source = _above_zero(interactions, signal, source)
     dataset = Dataset.from_frames(
         interactions,
         tables["users"],
@@ -88,8 +88,6 @@ def read_media_folder(
         users_source=sources["users"],
         videos_source=sources["videos"],
     )
-    if signal is not None:
-        dataset = dataset.where(pl.col(signal).cast(pl.Float64) > 0)
     made = dict(_features(folder / "features", len(dataset.video_ids))) if features else {}
     if made and tables["videos"] is None:
         raise DataError("features without videos.csv have no row order", file=folder / "features", fix="add videos.csv")
@@ -102,6 +100,14 @@ def read_media_folder(
             "entities": {column: column_entities(dataset, column) for column in entities},
         }
     )
+
+
+def _above_zero(frame: pl.DataFrame, signal: str, source: Source) -> tuple[pl.DataFrame, Source]:
+    """The rows whose signal is above zero, with a source that still knows their lines."""
+    kept = (numbers(frame[signal], source, pl.Float64) > 0).arg_true().to_numpy()
+    if not len(kept):
+        raise source.error("no value is above zero", column=signal, fix="use another signal")
+    return frame[kept], Source(source.file, source.first_line, kept.tolist())
 
 
 def column_entities(dataset: Dataset, column: str, separator: str = "|") -> Entities:

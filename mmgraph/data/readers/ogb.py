@@ -100,8 +100,9 @@ def read_ogb_link(
     # OGB pickles numpy arrays; torch's safe loader has to be told that these are fine
     with torch.serialization.safe_globals(_numpy_globals()):
         source = LinkPropPredDataset(name=name, root=str(root), meta_dict=None if meta is None else dict(meta))
-        graph, parts = source[0], source.get_edge_split()
-    if source.meta_info["is hetero"] == "True" or "edge_index" not in graph:
+        graph: dict[str, Any] = source.graph
+        parts: dict[str, Any] = source.get_edge_split()
+    if bool(source.is_hetero) or "edge_index" not in graph:
         raise DataError(f"{name} has several node types", file=folder, fix="use a set with one node type")
     num_nodes = int(graph["num_nodes"])
     nodes = pl.DataFrame({"id": np.arange(num_nodes)})
