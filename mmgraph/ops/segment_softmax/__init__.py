@@ -43,7 +43,7 @@ def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
     the edges.
 
     As in GAT (Veličković et al., ICLR 2018, https://arxiv.org/abs/1710.10903) after its logits. The
-    softmax is accumulated together with the sum; backward keeps one number a row and head and computes the
+    softmax is accumulated together with the sum; backward keeps two numbers a row and head and computes the
     weights again. Differentiable once, in ``logits`` and ``x``.
 
     Args:
@@ -144,7 +144,7 @@ def _attend(
 def _(indptr, indices, t_indptr, t_indices, t_order, logits, x, impl):
     rows = indptr.shape[0] - 1
     wide = torch.promote_types(logits.dtype, torch.float32)
-    return x.new_empty(rows, *x.shape[1:]), logits.new_empty(rows, logits.shape[1], dtype=wide)
+    return x.new_empty(rows, *x.shape[1:]), logits.new_empty(2, rows, logits.shape[1], dtype=wide)
 
 
 @torch.library.custom_op("mmgraph::attend_backward", mutates_args=())
@@ -157,16 +157,16 @@ def _attend_backward(
     logits: Tensor,
     x: Tensor,
     out: Tensor,
-    log_sum: Tensor,
+    stats: Tensor,
     grad: Tensor,
     impl: str,
 ) -> tuple[Tensor, Tensor]:
-    tensors = (indptr, indices, t_indptr, t_indices, t_order, logits, x, out, log_sum, grad)
+    tensors = (indptr, indices, t_indptr, t_indices, t_order, logits, x, out, stats, grad)
     return _backend(impl).attend_backward(*tensors)
 
 
 @_attend_backward.register_fake
-def _(indptr, indices, t_indptr, t_indices, t_order, logits, x, out, log_sum, grad, impl):
+def _(indptr, indices, t_indptr, t_indices, t_order, logits, x, out, stats, grad, impl):
     contiguous = torch.contiguous_format
     return (
         torch.empty_like(logits, memory_format=contiguous),

@@ -19,24 +19,25 @@ def _row_sum(indptr: Tensor, value: Tensor) -> Tensor:
     return spmm.matmul(indptr, edge, None, value)
 
 
-def _log_sum(indptr: Tensor, row: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(logits - the row's largest) [E, H] and the log of each row's sum of exponentials [R, H]."""
+def _power(indptr: Tensor, row: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(logits - the row's largest) [E, H]; each row's largest and sum of exponentials, [2, R, H]."""
     if logits.shape[0] == 0:
-        return logits, logits.new_full((indptr.numel() - 1, logits.shape[1]), -torch.inf)
+        empty = logits.new_zeros(2, indptr.numel() - 1, logits.shape[1])
+        empty[1] = 1.0
+        return logits.clone(), empty
     top = torch.segment_reduce(logits, "max", offsets=indptr, axis=0, unsafe=True, initial=-torch.inf)
-    finite = torch.where(top == -torch.inf, 0.0, top)
-    power = (logits - finite.index_select(0, row)).exp_()
-    return power, finite + _row_sum(indptr, power).log_()
+    top = torch.where(top == -torch.inf, 0.0, top)
+    power = (logits - top.index_select(0, row)).exp_()
+    mass = _row_sum(indptr, power)
+    return power, torch.stack([top, torch.where(mass == 0, 1.0, mass)])
 
 
 def softmax(indptr: Tensor, logits: Tensor) -> Tensor:
     """As ``reference.softmax``."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     row = _rows(indptr)
-    power, _ = _log_sum(indptr, row, wide)
-    total = _row_sum(indptr, power)
-    total = torch.where(total == 0, 1.0, total)
-    return power.div_(total.index_select(0, row)).to(logits.dtype)
+    power, stats = _power(indptr, row, wide)
+    return power.div_(stats[1].index_select(0, row)).to(logits.dtype)
 
 
 def softmax_backward(indptr: Tensor, alpha: Tensor, grad: Tensor) -> Tensor:
@@ -47,23 +48,22 @@ def softmax_backward(indptr: Tensor, alpha: Tensor, grad: Tensor) -> Tensor:
     return product.sub_(alpha.to(wide) * mean).to(alpha.dtype)
 
 
-def _alpha(indptr: Tensor, logits: Tensor, log_sum: Tensor) -> Tensor:
-    shift = torch.where(log_sum == -torch.inf, torch.inf, log_sum)
-    wide = logits.to(log_sum.dtype)
-    return (wide - shift.index_select(0, _rows(indptr))).exp_()
+def _alpha(indptr: Tensor, logits: Tensor, stats: Tensor) -> Tensor:
+    row = _rows(indptr)
+    power = (logits.to(stats.dtype) - stats[0].index_select(0, row)).exp_()
+    return power.div_(stats[1].index_select(0, row))
 
 
 def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """[R, H, D] weighted sums, and [R, H] the log of each row's sum of exponentials (float32 or wider)."""
+    """[R, H, D] weighted sums; [2, R, H] each row's largest logit and sum of exponentials (float32 or
+    wider)."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    power, log_sum = _log_sum(indptr, _rows(indptr), wide)
-    total = torch.where(log_sum == -torch.inf, 0.0, _row_sum(indptr, power))
-    total = torch.where(total == 0, 1.0, total)
+    power, stats = _power(indptr, _rows(indptr), wide)
     out = x.new_empty(indptr.numel() - 1, *x.shape[1:])
     for head in range(x.shape[1]):
         part = spmm.matmul(indptr, indices, power[:, head].contiguous(), x[:, head])
-        out[:, head] = part / total[:, head, None].to(part.dtype)
-    return out, log_sum
+        out[:, head] = part / stats[1, :, head, None].to(part.dtype)
+    return out, stats
 
 
 def attend_backward(
@@ -75,12 +75,12 @@ def attend_backward(
     logits: Tensor,
     x: Tensor,
     out: Tensor,
-    log_sum: Tensor,
+    stats: Tensor,
     grad: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of logits [E, H] and x [C, H, D]. The row's mean of the gradient is ``grad · out``."""
-    alpha = _alpha(indptr, logits, log_sum)
-    mean = (grad * out).sum(2, dtype=log_sum.dtype)
+    alpha = _alpha(indptr, logits, stats)
+    mean = (grad * out).sum(2, dtype=stats.dtype)
     grad_x, grad_alpha = torch.empty_like(x), torch.empty_like(alpha)
     for head in range(x.shape[1]):
         part, features = grad[:, head].contiguous(), x[:, head].contiguous()

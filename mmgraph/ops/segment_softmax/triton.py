@@ -65,7 +65,7 @@ def _attend(
     logits,
     x,
     out,
-    log_sum,
+    stats,
     part_top,
     part_mass,
     part_sum,
@@ -101,8 +101,8 @@ def _attend(
         if ends & started:
             whole = tl.where(mass == 0, 1.0, mass)
             tl.store(out + (row * heads + head) * width + column, total / whole, mask=inside)
-            base = tl.where(top == float("-inf"), 0.0, top)
-            tl.store(log_sum + row * heads + head + one, base + tl.log(mass))
+            tl.store(stats + row * heads + head + one, tl.where(top == float("-inf"), 0.0, top))
+            tl.store(stats + (rows + row) * heads + head + one, whole)
         else:
             # slot 2p: the end of a row that began earlier; slot 2p + 1: the start or middle of one
             slot = (program * 2 + tl.where(ends, 0, 1)) + programs.to(tl.int64) * 2 * head
@@ -117,7 +117,7 @@ def _attend(
 def _merge(
     indptr,
     out,
-    log_sum,
+    stats,
     part_top,
     part_mass,
     part_sum,
@@ -160,8 +160,8 @@ def _merge(
                 at += 1
             whole = tl.where(mass == 0, 1.0, mass)
             tl.store(out + (row * heads + head) * width + column, total / whole, mask=inside)
-            base = tl.where(top == float("-inf"), 0.0, top)
-            tl.store(log_sum + row * heads + head + one, base + tl.log(mass))
+            tl.store(stats + row * heads + head + one, tl.where(top == float("-inf"), 0.0, top))
+            tl.store(stats + (rows + row) * heads + head + one, whole)
 
 
 @triton.jit
@@ -171,10 +171,11 @@ def _attend_edges(
     logits,
     x,
     grad,
-    log_sum,
+    stats,
     mean,
     alpha,
     grad_logits,
+    rows,
     edges,
     width,
     heads,
@@ -199,24 +200,25 @@ def _attend_edges(
         g = tl.load(grad + left, mask=mask, other=0.0)
         f = tl.load(x + right, mask=mask, other=0.0)
         total += g.to(ACC) * f.to(ACC)
-    shift = tl.load(log_sum + target * heads + head, mask=live, other=0.0)
-    shift = tl.where(shift == float("-inf"), float("inf"), shift)
+    top = tl.load(stats + target * heads + head, mask=live, other=0.0)
+    mass = tl.load(stats + (rows + target) * heads + head, mask=live, other=1.0)
     logit = tl.load(logits + place * heads + head, mask=live, other=0.0).to(ACC)
-    weight = tl.exp(logit - shift)
+    weight = tl.exp(logit - top) / mass
     centre = tl.load(mean + target * heads + head, mask=live, other=0.0)
     tl.store(alpha + head * edges + place, weight, mask=live)
     tl.store(grad_logits + place * heads + head, weight * (tl.sum(total, axis=1) - centre), mask=live)
 
 
 def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``cpu.attend``: [R, H, D] weighted sums and [R, H] the log of each row's sum of exponentials."""
+    """As ``cpu.attend``: [R, H, D] weighted sums and [2, R, H] the statistics."""
     rows, edges, (heads, width) = indptr.numel() - 1, indices.numel(), x.shape[1:]
     wide = torch.promote_types(logits.dtype, torch.float32)
     wide = torch.promote_types(wide, x.dtype)
     out = x.new_zeros(rows, heads, width)
-    log_sum = torch.full((rows, heads), -torch.inf, dtype=wide, device=x.device)
+    stats = torch.zeros(2, rows, heads, dtype=wide, device=x.device)
+    stats[1] = 1.0
     if rows == 0 or edges == 0 or heads == 0:
-        return out, log_sum.to(torch.promote_types(logits.dtype, torch.float32))
+        return out, stats.to(torch.promote_types(logits.dtype, torch.float32))
     x, logits = x.contiguous(), logits.contiguous()
     programs, columns = triton.cdiv(rows + edges, SHARE), panel(max(width, 1))
     grid = (programs, triton.cdiv(max(width, 1), columns), heads)
@@ -233,7 +235,7 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
         logits,
         x,
         out,
-        log_sum,
+        stats,
         *parts,
         rows,
         edges,
@@ -250,7 +252,7 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
     _merge[grid](
         indptr,
         out,
-        log_sum,
+        stats,
         *parts,
         rows,
         edges,
@@ -261,7 +263,7 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
         ACC=acc,
         num_warps=1,
     )
-    return out, log_sum.to(torch.promote_types(logits.dtype, torch.float32))
+    return out, stats.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def attend_backward(
@@ -273,7 +275,7 @@ def attend_backward(
     logits: Tensor,
     x: Tensor,
     out: Tensor,
-    log_sum: Tensor,
+    stats: Tensor,
     grad: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """As ``cpu.attend_backward``."""
@@ -282,7 +284,7 @@ def attend_backward(
     grad_logits = torch.zeros(logits.shape, dtype=logits.dtype, device=x.device)
     if edges == 0 or heads == 0:
         return grad_logits, grad_x
-    wide = torch.promote_types(log_sum.dtype, x.dtype)
+    wide = torch.promote_types(stats.dtype, x.dtype)
     x, logits, grad = x.contiguous(), logits.contiguous(), grad.contiguous()
     mean = (grad * out).sum(2, dtype=wide)
     alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
@@ -292,10 +294,11 @@ def attend_backward(
         logits,
         x,
         grad,
-        log_sum.to(wide),
+        stats.to(wide),
         mean,
         alpha,
         grad_logits,
+        indptr.numel() - 1,
         edges,
         width,
         heads,
@@ -318,9 +321,9 @@ def softmax(indptr: Tensor, logits: Tensor) -> Tensor:
     if edges == 0:
         return logits.clone()
     index = torch.zeros(edges, dtype=torch.int32, device=logits.device)
-    _, log_sum = attend(indptr, index, logits, logits.new_zeros(1, logits.shape[1], 0))
-    shift = torch.where(log_sum == -torch.inf, torch.inf, log_sum)
-    return (logits.to(log_sum.dtype) - shift[edge_rows(indptr, edges)]).exp().to(logits.dtype)
+    _, stats = attend(indptr, index, logits, logits.new_zeros(1, logits.shape[1], 0))
+    row = edge_rows(indptr, edges)
+    return ((logits.to(stats.dtype) - stats[0][row]).exp() / stats[1][row]).to(logits.dtype)
 
 
 def softmax_backward(indptr: Tensor, alpha: Tensor, grad: Tensor) -> Tensor:

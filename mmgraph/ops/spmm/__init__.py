@@ -210,7 +210,7 @@ def _spmm_backward(ctx, grad):
         order = None if t_order is None else torch.argsort(t_order) if torch.is_grad_enabled() else t_order
         back = None if values is not None and values.requires_grad else values
         grad_x = torch.ops.mmgraph.spmm(t_indptr, t_indices, t_values, indptr, indices, back, order, grad, ctx.impl)
-    if ctx.needs_input_grad[2]:
+    if values is not None and ctx.needs_input_grad[2]:
         grad_values = torch.ops.mmgraph.edge_dot(indptr, indices, t_indptr, t_indices, t_order, grad, x, ctx.impl).to(
             values.dtype
         )

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmgraph.ops import CSR, edge_dot, spmm
+from mmgraph.ops.spmm import backend, operand, pattern
+from mmgraph.ops.spmm import triton as kernels
+from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
+
+WIDTHS = st.sampled_from([1, 3, 8, 17])
+TYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
+
+
+def same(impl, a, x, dtype, **options):
+    """Values and gradients of ``impl`` and of the reference agree."""
+    leaves = [t for t in (x, options.get("values")) if t is not None]
+    out, truth = spmm(a, x, impl=impl, **options), spmm(a, x, impl="reference", **options)
+    assert out.dtype == x.dtype
+    torch.testing.assert_close(out, truth, **TOLERANCE[dtype])
+    grad = normal(*out.shape, seed=9, dtype=dtype).detach()
+    ours = torch.autograd.grad(out, leaves, grad)
+    torch.testing.assert_close(ours, torch.autograd.grad(truth, leaves, grad), **TOLERANCE[dtype])
+
+
+def dense(a, x, rows=None):
+    out = a.dense().to(x.dtype) @ x
+    return out if rows is None else out[rows]
+
+
+@pytest.mark.parametrize("impl", ["reference", *BACKENDS])
+@settings(max_examples=12, deadline=None)
+@given(graphs(), WIDTHS, st.booleans())
+def test_spmm_equals_the_dense_product_and_its_gradient(impl, a, width, some_rows):
+    x = normal(a.shape[1], width)
+    rows = torch.tensor([a.shape[0] - 1, 0, 0]) if some_rows else None
+    out, truth = spmm(a, x, rows=rows, impl=impl), dense(a, x, rows)
+    torch.testing.assert_close(out, truth, **TOLERANCE[torch.float32])
+    grad = torch.randn_like(truth)
+    torch.testing.assert_close(
+        torch.autograd.grad(out, x, grad), torch.autograd.grad(truth, x, grad), **TOLERANCE[torch.float32]
+    )
+
+
+@pytest.mark.parametrize("impl", BACKENDS)
+@settings(max_examples=12, deadline=None)
+@given(graphs(), WIDTHS, TYPES, st.booleans(), st.booleans())
+def test_spmm_with_learned_values_and_mask_equals_the_reference(impl, a, width, dtype, some_rows, masked):
+    x = normal(a.shape[1], width, dtype=dtype)
+    options = {"values": normal(a.num_edges, seed=1, dtype=dtype)}
+    if some_rows:
+        options["rows"] = torch.tensor([0, a.shape[0] - 1, 0])
+    if masked:
+        options["mask"] = torch.arange(a.num_edges) % 3 > 0
+    same(impl, a, x, dtype, **options)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_triton_shares_a_hub_row_between_programs(dtype, monkeypatch):
+    monkeypatch.setattr(kernels, "SHARE", 16)
+    a = hub_graph()
+    same("triton", a, normal(30, 21, dtype=dtype), dtype, values=normal(a.num_edges, seed=3, dtype=dtype))
+
+
+def test_triton_gives_the_same_bits_twice(monkeypatch):
+    monkeypatch.setattr(kernels, "SHARE", 16)
+    a, x = hub_graph(), normal(30, 5).detach()
+    assert torch.equal(spmm(a, x, impl="triton"), spmm(a, x, impl="triton"))
+
+
+def test_no_row_is_left_uninitialised(monkeypatch):
+    empty = torch.Tensor.new_empty
+
+    def poisoned(tensor, *size, **options):
+        out = empty(tensor, *size, **options)
+        return out.fill_(torch.nan) if out.is_floating_point() else out
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+    a = hub_graph()
+    for impl in BACKENDS:
+        matmul, dot = backend(impl).matmul, backend(impl).edge_dot
+        assert bool(matmul(a.indptr, a.indices, a.values, torch.ones(30, 4)).isfinite().all())
+        assert bool(dot(a.indptr, a.indices, torch.ones(40, 4), torch.ones(30, 4)).isfinite().all())
+
+
+@pytest.mark.parametrize("impl", BACKENDS)
+@settings(max_examples=10, deadline=None)
+@given(graphs(), WIDTHS, TYPES)
+def test_edge_dot_equals_the_reference(impl, a, width, dtype):
+    left, right = normal(a.shape[0], width, dtype=dtype), normal(a.shape[1], width, seed=1, dtype=dtype)
+    out, truth = edge_dot(a, left, right, impl=impl), edge_dot(a, left, right, impl="reference")
+    torch.testing.assert_close(out, truth, **TOLERANCE[dtype])
+    full = (left.float() @ right.float().T)[a.row_indices().long(), a.indices.long()]
+    torch.testing.assert_close(
+        out.float(), full, **TOLERANCE[torch.bfloat16 if dtype == torch.bfloat16 else torch.float32]
+    )
+    grad = torch.randn_like(truth)
+    torch.testing.assert_close(
+        torch.autograd.grad(out, (left, right), grad),
+        torch.autograd.grad(truth, (left, right), grad),
+        **TOLERANCE[dtype],
+    )
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
+def test_scales_on_the_fly_equal_stored_weights(norm):
+    a = CSR.bipartite(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 2, 2]), (3, 4))
+    lean, stored = a.normalized(norm, store=False), a.normalized(norm)
+    assert lean.values is None
+    for rows in (None, torch.tensor([6, 0, 1])):
+        x = normal(7, 5)
+        out, truth = spmm(lean, x, rows=rows), spmm(stored, x, rows=rows)
+        torch.testing.assert_close(out, truth)
+        grad = torch.randn_like(truth)
+        torch.testing.assert_close(torch.autograd.grad(out, x, grad), torch.autograd.grad(truth, x, grad))
+
+
+def test_right_hand_sides_side_by_side():
+    a, x = hub_graph(), normal(30, 3, 4)
+    out = spmm(a, x)
+    assert out.shape == (40, 3, 4)
+    for m in range(3):
+        torch.testing.assert_close(out[:, m], spmm(a, x[:, m]))
+
+
+def test_mask_drops_edges_and_reaches_the_backward_of_a_symmetric_matrix():
+    a = CSR.bipartite(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), (2, 2)).normalized("sym")
+    mask = torch.tensor([True, False, True, True, True, False])
+    x = normal(4, 3)
+    kept = a.with_values(a.values * mask)
+    truth = kept.dense() @ x
+    torch.testing.assert_close(spmm(a, x, mask=mask), truth)
+    grad = torch.randn(4, 3)
+    ours = torch.autograd.grad(spmm(a, x, mask=mask), x, grad)
+    torch.testing.assert_close(ours, torch.autograd.grad(truth, x, grad))
+
+
+def test_gradcheck_in_values_and_features_once_and_twice():
+    a = hub_graph(6, 5, 12)
+    x, values = normal(5, 3, dtype=torch.float64), normal(12, dtype=torch.float64)
+    rows = torch.tensor([5, 0, 5])
+    for function in (
+        lambda x, v: spmm(a, x, values=v),
+        lambda x, v: spmm(a, x, values=v, rows=rows, mask=torch.arange(12) % 4 > 0),
+    ):
+        assert torch.autograd.gradcheck(function, (x, values))
+        assert torch.autograd.gradgradcheck(function, (x, values))
+    assert torch.autograd.gradgradcheck(lambda x: spmm(a.to(dtype=torch.float64), x, rows=rows), (x,))
+    left = normal(6, 3, dtype=torch.float64, seed=4)
+    assert torch.autograd.gradcheck(lambda u, v: edge_dot(a, u, v), (left, x))
+    assert torch.autograd.gradgradcheck(lambda u, v: edge_dot(a, u, v), (left, x))
+
+
+def test_opcheck():
+    a, x, rows = hub_graph(6, 5, 12), normal(5, 3), torch.tensor([5, 0, 5])
+    learned = operand(a.with_values(normal(12)))
+    ops = torch.ops.mmgraph
+    torch.library.opcheck(ops.spmm.default, (*learned, x, "cpu"))
+    torch.library.opcheck(ops.spmm.default, (*operand(a), x, "reference"))
+    torch.library.opcheck(ops.spmm_rows.default, (*operand(a), rows, x, "cpu"))
+    torch.library.opcheck(ops.spmm_rows_adjoint.default, (*operand(a), rows, normal(3, 4), "cpu"))
+    torch.library.opcheck(ops.edge_dot.default, (*pattern(a), normal(6, 3), x, "cpu"))
+
+
+def test_spmm_runs_in_a_compiled_function():
+    a, x = hub_graph(), normal(30, 4)
+    compiled = torch.compile(lambda x: spmm(a, x).square().sum(), backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(x), x), torch.autograd.grad(spmm(a, x).square().sum(), x))
+
+
+def test_spmm_refuses_sizes_that_do_not_fit():
+    a = hub_graph()
+    with pytest.raises(ValueError, match=r"x must be \[30, D\], got \[40, 2\]"):
+        spmm(a, torch.zeros(40, 2))
+    with pytest.raises(ValueError, match="floating point"):
+        spmm(a, torch.zeros(30, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"mask must be \[300\]"):
+        spmm(a, torch.zeros(30, 2), mask=torch.ones(3))
+    with pytest.raises(ValueError, match="impl must be"):
+        spmm(a, torch.zeros(30, 2), impl="fast")
+    with pytest.raises(ValueError, match="edge_dot of a"):
+        edge_dot(a, torch.zeros(30, 2), torch.zeros(30, 2))
+
+
+def test_a_large_graph_is_right_on_every_thread_split():
+    generator = torch.Generator().manual_seed(1)
+    a = CSR.from_edges(
+        torch.randint(0, 500, (20_000,), generator=generator),
+        torch.randint(0, 700, (20_000,), generator=generator),
+        (500, 700),
+    ).normalized("sym")
+    x = normal(700, 96)
+    torch.testing.assert_close(spmm(a, x), dense(a, x), rtol=1e-4, atol=1e-5)
