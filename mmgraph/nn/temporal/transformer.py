@@ -155,8 +155,9 @@ class RelativeTransformer(CausalTransformer):
     """Causal attention that knows how much time lies between steps: TiSASRec's layers.
 
     Li, Wang & McAuley, "Time Interval Aware Self-Attention for Sequential Recommendation", WSDM 2020,
-    https://doi.org/10.1145/3336191.3371786. With clipped intervals r_ij = min(⌊|t_i − t_j| / s⌋, k), s the shortest
-    interval > 0 between neighbouring steps of the same history:
+    https://doi.org/10.1145/3336191.3371786. With clipped intervals r_ij = min(⌊|t_i − t_j| / s_i⌋, k), s_i the shortest
+    interval > 0 between neighbouring steps of the same history up to step i (the paper takes the whole history's, which
+    lets a state know of later steps):
     e_ij = q_iᵀ(k_j + r^K_ij + p^K_j) / √d;  z_i = Σ_{j≤i} softmax_j(e_ij) (v_j + r^V_ij + p^V_j).
 
     r^K and r^V are tables of k + 1 rows shared by the layers, as in the paper; places p^K, p^V too. The tables are
@@ -199,9 +200,9 @@ class RelativeTransformer(CausalTransformer):
             time = torch.arange(mask.shape[1], device=mask.device).expand_as(mask).double()
         gap = (time.unsqueeze(2) - time.unsqueeze(1)).abs()
         near = time.diff(dim=1).abs().masked_fill(~mask[:, 1:], 0)
-        shortest = torch.where(near > 0, near, torch.inf).amin(1) if near.shape[1] else gap.new_ones(len(gap))
-        shortest = torch.where(shortest.isfinite(), shortest, 1.0)
-        return (gap / shortest.view(-1, 1, 1)).clamp(max=self.max_interval).long()
+        shortest = torch.where(near > 0, near, torch.inf).cummin(1).values  # up to step i: later ones cannot matter
+        shortest = F.pad(torch.where(shortest.isfinite(), shortest, 1.0), (1, 0), value=1.0)
+        return (gap / shortest.unsqueeze(2)).clamp(max=self.max_interval).long()
 
     def states(self, x: Tensor, mask: Tensor, time: Tensor | None = None) -> Tensor:
         """The state after each step, [B, T, D]; what stands at padded steps is meaningless.
