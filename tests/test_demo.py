@@ -1,0 +1,132 @@
+"""The demo, small: from a world to recommendations and a page that opens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmgraph.data import Features
+from mmgraph.data.readers import read_media_folder
+from mmgraph.data.synthetic import WorldConfig, generate, write
+from mmgraph.demo import DemoResult, TruePreference, default_encoders, run_demo, standardised
+from mmgraph.models import Rows
+from mmgraph.train import FitConfig
+from tests.test_report import open_in_chromium
+
+WORLD = WorldConfig(users=150, videos=120, days=20, topics=4, styles=3, sounds=3, sessions_per_week=5, seed=1)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+    pytest.importorskip("PIL")
+    said: list[str] = []
+    fit = FitConfig(epochs=3, batch_size=1024, learning_rate=5e-3)
+    out = tmp_path_factory.mktemp("demo")
+    result = run_demo(out, config=WORLD, media=False, fit_config=fit, echo=said.append)
+    (out / "said.txt").write_text("\n".join(said))
+    return result
+
+
+def test_demo_gives_metrics_and_recommendations(small: DemoResult) -> None:
+    names = {"true preference", "popularity", "ItemKNN", "all modalities"}
+    names |= {f"{m} only" for m in ("text", "visual", "audio", "generation")}
+    assert set(small.metrics) == names
+    assert all({"all", "warm", "cold"} <= set(found) for found in small.metrics.values())
+    for group in ("all", "warm", "cold"):
+        ceiling = small.metrics["true preference"][group]
+        assert all(found[group] <= ceiling for found in small.metrics.values())
+    dataset = read_media_folder(small.data, signal="click")
+    assert len(small.recommendations) == 3
+    for user, videos in small.recommendations.items():
+        assert len(set(videos)) == 6
+        dataset.user_ids.rows([user])
+        dataset.video_ids.rows(videos)
+    said = (small.report.parent / "said.txt").read_text()
+    assert "Recall@20 on test" in said
+    assert str(small.report) in said
+
+
+def test_recommendations_leave_out_what_was_seen_in_training(small: DemoResult) -> None:
+    dataset = read_media_folder(small.data, signal="click")
+    time = np.sort(dataset.interactions["time"].to_numpy())
+    early = dataset.interactions.filter(dataset.interactions["time"] < time[int(0.8 * len(time))])
+    pairs = set(zip(early["user"].to_list(), early["video"].to_list()))
+    for user, videos in small.recommendations.items():
+        row = int(dataset.user_ids.rows([user])[0])
+        assert not {(row, int(video)) for video in dataset.video_ids.rows(videos)} & pairs
+
+
+def test_report_of_the_demo_shows_all_of_it_and_opens_without_errors(small: DemoResult, tmp_path: Path) -> None:
+    text = small.report.read_text(encoding="utf-8")
+    assert text.count('<article class="card viewer">') == 3
+    assert text.count('<div class="pick">') == 18
+    assert text.count('<div class="card modality">') == 4
+    assert len(re.findall(r'<circle cx="[\d.]+" cy="[\d.]+" r="\.62"', text)) == WORLD.videos
+    assert "Shared" in text
+    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+    dom, log = open_in_chromium(small.report, tmp_path / "profile", window="390,800")
+    assert "CONSOLE" not in log
+    assert 'data-ready="yes"' in dom
+
+
+def test_demo_shows_the_users_that_are_asked_for_and_knows_no_others(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    fit = FitConfig(epochs=0)
+    tiny = WORLD.model_copy(update={"videos": 60, "users": 60})
+    result = run_demo(tmp_path, config=tiny, media=False, fit_config=fit, users=["u07"], echo=lambda line: None)
+    assert list(result.recommendations) == ["u07"]
+    with pytest.raises(KeyError, match="u99"):
+        run_demo(tmp_path, config=tiny, media=False, fit_config=fit, users=["u99"], echo=lambda line: None)
+
+
+def test_true_preference_ranks_as_the_world_says() -> None:
+    class Graph:
+        num_users, num_videos = 2, 3
+
+    scores = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]])
+    model = TruePreference(Graph(), scores=scores)  # type: ignore[arg-type]
+    model.solve(Graph())  # type: ignore[arg-type]
+    emb = model.encode(Graph())  # type: ignore[arg-type]
+    assert torch.equal(model.score(emb, torch.tensor([1, 0])), scores[[1, 0]])
+    assert torch.equal(model.score(emb, torch.tensor([1]), torch.tensor([[2, 0]])), torch.tensor([[5.0, 0.0]]))
+    some = model.encode(Graph(), Rows(torch.tensor([1]), torch.tensor([2, 1])))  # type: ignore[arg-type]
+    assert torch.equal(model.score(some, torch.tensor([0])), torch.tensor([[5.0, -1.0]]))
+    with pytest.raises(ValueError, match="2 x 3"):
+        TruePreference(Graph(), scores=scores[:1])  # type: ignore[arg-type]
+
+
+def test_standardised_reads_only_the_rows_it_is_given() -> None:
+    values = torch.tensor([[1.0, 5.0], [3.0, 5.0], [100.0, 6.0], [9.0, 9.0]])
+    present = torch.tensor([True, True, True, False])
+    scaled = standardised(Features(values, present), torch.tensor([0, 1, 3]))
+    assert scaled.values[:2, 0].mean() == 0, "centred on the known rows, without the absent one"
+    assert scaled.values[:2, 0].std() == pytest.approx(1.0)
+    assert scaled.values[2, 0] == 5.0, "far out is held"
+    assert torch.isfinite(scaled.values).all(), "a constant column"
+    assert (scaled.values[3] == 0).all()
+
+
+def test_default_encoders_cover_every_modality_of_a_folder(tmp_path: Path) -> None:
+    world = generate(WorldConfig(users=20, videos=12, days=3))
+    dataset = read_media_folder(write(world, tmp_path, features=False), signal="click")
+    encoders = default_encoders(dataset)
+    assert {modality: encoder.reads for modality, encoder in encoders.items()} == {
+        "text": "text",
+        "visual": "image",
+        "audio": "audio",
+        "generation": "generation",
+    }
+
+
+def test_a_written_world_reads_back_with_its_features_and_gaps(tmp_path: Path) -> None:
+    world = generate(WORLD)
+    dataset = read_media_folder(write(world, tmp_path), signal="click")
+    assert list(dataset.video_ids.ids) == world.videos["video_id"].to_list()
+    assert dataset.num_interactions == int((world.interactions["click"] == 1).sum())
+    for modality, values in world.features.items():
+        assert torch.equal(dataset.features[modality].values, torch.from_numpy(values))
+        assert torch.equal(dataset.features[modality].present, torch.from_numpy(world.present[modality]))
