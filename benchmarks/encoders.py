@@ -52,7 +52,7 @@ PACKAGES = ("torch", "transformers", "librosa", "av", "pillow", "numpy")
 def titles(folder: Path, count: int) -> list[Any]:
     """Titles of about ten words, every third in Chinese."""
     rng = np.random.default_rng(0)
-    english = "a cat dog robot city dances sleeps under the neon red moon slow ocean in of rain fast".split()
+    english = ["a", "cat", "dog", "robot", "dances", "sleeps", "under", "the", "neon", "moon", "slow", "ocean", "rain"]
     chinese = "猫狗城市机器人跳舞睡觉霓虹月亮海洋雨快慢红色的在下"
     return [
         "".join(rng.choice(list(chinese), 14)) if n % 3 == 0 else " ".join(rng.choice(english, 10)) + f" {n}"

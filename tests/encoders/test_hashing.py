@@ -22,11 +22,16 @@ def test_the_hash_is_splitmix64() -> None:
 def test_another_process_gives_the_same_features() -> None:
     code = (
         "from mmgraph.encoders import HashEncoder;"
-        "print(HashEncoder(8)(['a cat', '一只猫']).values.numpy().tobytes().hex())"
+        "from mmgraph.encoders.hashing import stable_projection;"
+        "print(HashEncoder(8)(['a cat', '一只猫']).values.numpy().tobytes().hex());"
+        "print(stable_projection(3, 2, 'latent').tobytes().hex())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == HashEncoder(8)(["a cat", "一只猫"]).values.numpy().tobytes().hex()
+    assert found.stdout.split() == [
+        HashEncoder(8)(["a cat", "一只猫"]).values.numpy().tobytes().hex(),
+        stable_projection(3, 2, "latent").tobytes().hex(),
+    ]
 
 
 def test_texts_that_share_words_are_nearer_in_both_languages() -> None:
