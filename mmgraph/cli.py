@@ -272,7 +272,8 @@ def _load_file(path: Path) -> Any:
     for folder in (str(path.parent), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    name = path.stem if path.stem not in sys.modules else f"{path.stem}_file"  # never in the place of another module
+    there = sys.modules.get(path.stem)  # never take the place of another module
+    name = path.stem if there is None or getattr(there, "__file__", None) == str(path) else f"{path.stem}_file"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -206,11 +206,11 @@ def find_rows(vocabulary: Vocabulary, raw_ids: Sequence[Any], kind: str = "id") 
     Raises:
         UnknownIdError: (a KeyError) an id is unknown; the message shows the closest ones.
     """
-    rows = vocabulary.find(list(raw_ids))
+    rows = vocabulary.find([str(raw) for raw in raw_ids])
     for raw, row in zip(raw_ids, rows, strict=True):
         if row < 0:
             raise UnknownIdError(f"unknown {kind} {raw!r} among {len(vocabulary):,}", fix=_close(vocabulary.ids, raw))
-    return torch.from_numpy(rows)
+    return torch.tensor(rows)
 
 
 def _close(ids: pl.Series, raw: Any) -> str:

@@ -69,14 +69,13 @@ def mann_whitney_auc(rank_sum: Tensor, positives: Tensor, candidates: Tensor) ->
     return torch.where(p * q > 0, (rank_sum.double() - p * (p + 1) / 2) / (p * q), torch.nan)
 
 
-def coverage(lists: Tensor, num_candidates: int) -> float:
+def coverage(exposure: Tensor) -> float:
     """Catalogue coverage: the share of the candidates that stand in at least one list.
 
     Args:
-        lists: [n, k] video rows, -1 where a list is shorter.
-        num_candidates: how many videos could have been recommended.
+        exposure: [n] how often each candidate is recommended, zeros included.
     """
-    return lists[lists >= 0].unique().numel() / num_candidates
+    return float((exposure > 0).double().mean())
 
 
 def gini(exposure: Tensor) -> float:

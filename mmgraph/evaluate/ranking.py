@@ -299,19 +299,39 @@ class _Ranking:
         for block, scores in self._blocks():
             for group in self.groups:
                 lines, places = group.where(block)
-                if not len(lines):
-                    continue
-                picked = group.pick(scores, lines)
-                columns = best_of(picked, longest).video
-                line, column = group.entries(places)
-                group.lists.append(columns.to(torch.int32))
-                group.hits.append(_are_hits(columns, line, column, group.num_candidates))
-                if self.config.auc:
-                    values = picked[line, column]
-                    kept[group.name].append(values)
-                    group.rank_sums.append(_rank_sums(picked, line, values, group.masked[places]))
+                if len(lines):
+                    columns = best_of(group.pick(scores, lines), longest).video
+                    group.lists.append(columns.to(torch.int32))
+                    group.hits.append(_are_hits(columns, *group.entries(places), group.num_candidates))
+            if self.config.auc:
+                self._rank(block, scores, kept)
         pooled = self._pooled_auc({name: torch.cat(v) for name, v in kept.items()}) if self.config.auc else {}
         return self._summary(pooled)
+
+    def _rank(self, block: Tensor, scores: Tensor, kept: dict[str, list[Tensor]]) -> None:
+        """Sums of the ranks of each user's targets, for every group, from one comparison with the block's scores."""
+        _, places = self.groups[0].where(block)
+        line, video = self.groups[0].entries(places)
+        values = scores[line, video]
+        cold = (self.popularity == 0).nonzero().flatten()
+        parts = len(self.groups) > 1  # then "warm" and "cold" rank the two parts of the catalogue
+        below, upto, below_cold, upto_cold = _count_below(scores, line, values, cold if parts else cold[:0])
+        is_cold = self.popularity[video] == 0
+        for group in self.groups:
+            lines, places = group.where(block)
+            if group.name == "all":
+                mine, low, high = torch.ones_like(is_cold), below, upto
+            elif group.name == "warm":
+                mine, low, high = ~is_cold, below - below_cold, upto - upto_cold
+            else:
+                mine, low, high = is_cold, below_cold, upto_cold
+            masked = torch.zeros(len(block), dtype=torch.int64, device=scores.device)
+            masked[lines] = group.masked[places]
+            hidden = masked[line[mine]]  # at -inf, so below or level with every target
+            ranks = ((low[mine] - hidden).clamp(min=0) + high[mine] - hidden + 1).double() / 2
+            sums = torch.zeros(len(block), dtype=torch.float64, device=scores.device).index_add(0, line[mine], ranks)
+            group.rank_sums.append(sums[lines])
+            kept[group.name].append(values[mine])
 
     def _pooled_auc(self, values: dict[str, Tensor]) -> dict[str, float]:
         """AUC over all pairs of a group: the ranks of its targets among all its scores, counted block by block."""
@@ -400,8 +420,8 @@ class _Ranking:
         for k in self.config.k:
             head = lists[rows, :k]
             exposure = torch.bincount(head[head >= 0], minlength=self.num_videos)
-            metrics[f"coverage@{k}"] = coverage(head, group.num_candidates)
-            metrics[f"gini@{k}"] = gini(exposure if group.columns is None else exposure[group.columns])
+            exposure = exposure if group.columns is None else exposure[group.columns]
+            metrics |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
         if "user_auc" in mine:
             known = ~mine["user_auc"].isnan()
             weight = counts[known].double()
@@ -423,20 +443,20 @@ def _are_hits(columns: Tensor, line: Tensor, target: Tensor, width: int) -> Tens
     return (wanted[at] == asked) & (columns >= 0)
 
 
-def _rank_sums(scores: Tensor, line: Tensor, values: Tensor, masked: Tensor) -> Tensor:
-    """Sum of the ranks of each line's targets among its scores that are not masked: [b] float64.
+def _count_below(scores: Tensor, line: Tensor, values: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each target, how many scores of its line are below it, and how many not above it; then the same among the
+    columns ``part`` alone. Four times [t] int64.
 
-    Ranks count from 1 at the lowest score, equal scores share the mean. Masked scores are -inf, so they lie below.
     A user has few targets, so comparing each with the whole line is cheaper than sorting it.
     """
-    ranks = []
-    for lines, value in zip(line.split(256), values.split(256), strict=True):
+    found = []
+    chunk = max(1, 2**20 // scores.shape[1])  # small enough to stay in the cache
+    for lines, value in zip(line.split(chunk), values.split(chunk), strict=True):
         row = scores[lines]
-        below = _count(row < value[:, None]) - masked[lines]
-        upto = _count(row <= value[:, None]) - masked[lines]
-        ranks.append((below.clamp(min=0) + upto + 1).double() / 2)
-    out = torch.zeros(len(scores), dtype=torch.float64, device=scores.device)
-    return out.index_add(0, line, torch.cat(ranks))
+        below, upto = row < value[:, None], row <= value[:, None]
+        found.append([_count(below), _count(upto), _count(below[:, part]), _count(upto[:, part])])
+    a, b, c, d = (torch.cat(column) for column in zip(*found, strict=True))
+    return a, b, c, d
 
 
 def _count(mask: Tensor) -> Tensor:

@@ -1,0 +1,398 @@
+"""Experiments end to end on a tiny world, and statistics against numbers worked out by hand or by scipy."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mmgraph.data import Dataset, random_split
+from mmgraph.evaluate import EvalConfig
+from mmgraph.experiment import (
+    Comparison,
+    Experiment,
+    Prepared,
+    Result,
+    ResultTable,
+    Search,
+    Trial,
+    compare,
+    holm,
+    prepare,
+    restore,
+    run,
+    run_all,
+    search,
+    table,
+)
+from mmgraph.experiment.config import describe
+from mmgraph.experiment.result import environment, write_atomically
+from mmgraph.experiment.significance import paired_t_test
+from mmgraph.experiment.tables import Cell
+from mmgraph.graph import EdgeDrop
+from mmgraph.models import Embeddings, Popularity, Recommender
+from mmgraph.train import FitConfig
+
+
+class Dots(Recommender):
+    """Matrix factorisation in ten lines."""
+
+    def __init__(self, graph, *, embedding_dim: int = 4, scale: float = 0.1) -> None:
+        super().__init__()
+        self.user = torch.nn.Parameter(torch.randn(graph.num_users, embedding_dim) * scale)
+        self.video = torch.nn.Parameter(torch.randn(graph.num_videos, embedding_dim) * scale)
+
+    def encode(self, graph, rows=None):
+        return Embeddings(self.user, self.video)
+
+    def loss(self, graph, batch):
+        user, video = self.user[batch.user], self.video
+        margin = (user * (video[batch.positive] - video[batch.negative[:, 0]])).sum(1)
+        return {"bpr": torch.nn.functional.softplus(-margin).mean()}
+
+
+@functools.cache
+def world() -> Dataset:
+    pairs = [(u, v) for u in range(20) for v in range(24) if (u + v) % 2 == 0 and (u * 7 + v * 3) % 5]
+    frame = pl.DataFrame(pairs, schema=["user_id", "video_id"], orient="row")
+    return Dataset.from_frames(frame, name="toy")
+
+
+def toy_split():
+    return random_split(world(), seed=0)
+
+
+def toy(**changes) -> Experiment:
+    base = {
+        "name": "dots",
+        "split": toy_split,
+        "model": Dots,
+        "fit": FitConfig(epochs=3, batch_size=64, learning_rate=0.05, monitor="recall@5"),
+        "evaluate": EvalConfig(k=(5, 10)),
+        "seeds": (0, 1),
+    }
+    return Experiment(**base | changes)
+
+
+# --- the description --------------------------------------------------------------------------------------------------
+
+
+def test_experiment_checks_arguments_names_and_seeds_at_once():
+    with pytest.raises(ValidationError, match="no argument 'embeding_dim'; did you mean 'embedding_dim'"):
+        toy(model_args={"embeding_dim": 8})
+    with pytest.raises(ValidationError, match="becomes a folder"):
+        toy(name="../up")
+    with pytest.raises(ValidationError, match="distinct"):
+        toy(seeds=(1, 1))
+    with pytest.raises(ValidationError, match="names that differ"):
+        toy(baselines=(toy(),))
+    with pytest.raises(ValidationError, match="patience_"):
+        toy(patience_=3)
+
+    class Needy(Dots):
+        def __init__(self, graph, width):
+            super().__init__(graph)
+
+    with pytest.raises(ValidationError, match=r"Needy needs \['width'\]"):
+        toy(model=Needy)
+
+
+def test_variant_changes_parts_and_checks_them():
+    changed = toy().variant({"fit.learning_rate": 0.5, "model_args.embedding_dim": 2}, name="other")
+    assert (changed.name, changed.fit.learning_rate, changed.fit.epochs) == ("other", 0.5, 3)
+    assert changed.model_args == {"embedding_dim": 2}
+    assert toy().model_args == {}
+    for bad in ({"fit.lr": 1.0}, {"fitt.epochs": 1}, {"model_args.dim": 2}, {"name.x": 1}):
+        with pytest.raises(ValueError, match=r"lr|fitt|dim|name"):
+            toy().variant(bad)
+
+
+def test_resolved_config_is_json_holds_defaults_and_is_the_same_every_time():
+    config = toy(epoch_transforms=(EdgeDrop(0.1),), baselines=(toy(name="b"),)).resolved()
+    assert config["model_args"] == {"embedding_dim": 4, "scale": 0.1}
+    assert config["split"] == f"{__name__}:toy_split"
+    assert config["baselines"] == ["b"]
+    assert "0.1" in json.dumps(config["epoch_transforms"])
+    assert json.loads(json.dumps(config)) == config
+    assert describe(functools.partial(toy, name="x"))["keywords"] == {"name": "x"}
+    assert describe(object()) == {"class": "builtins:object"}  # no address in it
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_one_complete_folder(tmp_path):
+    result = run(toy(), 0, tmp_path)
+    folder = tmp_path / "dots" / "0"
+    assert {p.name for p in folder.iterdir()} == {
+        "result.json",
+        "per_user.parquet",
+        "checkpoint.pt",
+        "log.jsonl",
+        "openings.jsonl",
+    }
+    raw = json.loads((folder / "result.json").read_text())
+    assert {"experiment", "protocol", "seed", "valid", "test", "config", "environment", "data"} <= raw.keys()
+    assert raw["test"]["all"]["recall@5"] == result.test["all"]["recall@5"]
+    assert raw["protocol"] == toy_split().protocol_id
+    assert raw["data"]["fingerprint"] == toy_split().dataset.fingerprint()
+    assert [o["experiment"] for o in raw["openings"]] == ["dots/0"]
+    per_user = result.per_user()
+    assert per_user["recall@5"].mean() == pytest.approx(result.metric("recall@5"), abs=1e-12)
+    assert result.per_user(stage="valid")["ndcg@10"].mean() == pytest.approx(result.valid["all"]["ndcg@10"])
+    assert Result.load(folder).test["all"] == pytest.approx(result.test["all"], nan_ok=True)
+    with pytest.raises(KeyError, match=r"no metric 'recall@7'; there are .*recall@5"):
+        result.metric("recall@7")
+
+
+def test_same_seed_same_numbers_other_seed_other_numbers(tmp_path):
+    first, second = run(toy(), 0, tmp_path / "a"), run(toy(), 0, tmp_path / "b")
+    assert first.test["all"] == pytest.approx(second.test["all"], rel=0, abs=0, nan_ok=True)
+    assert run(toy(), 1, tmp_path / "a").test["all"]["auc"] != first.test["all"]["auc"]
+
+
+def test_resume_returns_a_finished_result_and_refuses_another_configuration(tmp_path):
+    first = run(toy(), 0, tmp_path)
+    stamp = (tmp_path / "dots/0/result.json").stat().st_mtime_ns
+    again = run(toy(), 0, tmp_path, resume=True)
+    assert again.test["all"]["recall@5"] == first.test["all"]["recall@5"]
+    assert (tmp_path / "dots/0/result.json").stat().st_mtime_ns == stamp
+    assert len(again.openings) == 1
+    with pytest.raises(ValueError, match=r"another configuration(.|\n)*fit"):
+        run(toy().variant({"fit.epochs": 4}), 0, tmp_path, resume=True)
+
+
+def test_a_run_started_over_still_says_that_the_test_had_been_opened(tmp_path):
+    run(toy(), 0, tmp_path)
+    assert len(run(toy(), 0, tmp_path).openings) == 2
+
+
+def test_resume_after_a_stop_gives_the_same_result(tmp_path):
+    whole = run(toy(), 0, tmp_path / "a")
+    half = toy().variant({"fit.checkpoint_seconds": 0.0})
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    class Stops(Dots):
+        calls = 0
+
+        def loss(self, graph, batch):
+            Stops.calls += 1
+            return stop() if Stops.calls == 6 else super().loss(graph, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(half.variant(model=Stops), 0, tmp_path / "b")
+    assert not (tmp_path / "b/dots/0/result.json").exists()
+    with pytest.raises(FileNotFoundError, match="--resume"):
+        Result.load(tmp_path / "b/dots/0")
+    resumed = run(half, 0, tmp_path / "b", resume=True)
+    assert resumed.test["all"] == pytest.approx(whole.test["all"], rel=0, abs=0, nan_ok=True)
+
+
+def test_the_monitor_may_name_a_group(tmp_path):
+    result = run(toy().variant({"fit.monitor": "activity_2/recall@5"}), 0, tmp_path)
+    assert result.training["monitor"] == result.valid["activity_2"]["recall@5"]
+
+
+def test_transforms_change_the_graph_but_not_the_mask():
+    ready = prepare(toy(transforms=(EdgeDrop(0.5),)), 0)
+    assert isinstance(ready, Prepared)
+    assert ready.graph.seen.num_edges < ready.seen.num_edges == len(ready.split.train)
+    same = prepare(toy(transforms=(EdgeDrop(0.5),)), 0)
+    assert torch.equal(ready.graph.seen.indices, same.graph.seen.indices)
+    assert torch.equal(ready.model.user, same.model.user)
+
+
+def test_restore_gives_back_the_trained_model(tmp_path):
+    result = run(toy(), 1, tmp_path)
+    ready = restore(Result.load(tmp_path / "dots/1"), toy())
+    untrained = prepare(toy(), 1).model
+    assert not torch.equal(ready.model.user, untrained.user)
+    from mmgraph.evaluate import evaluate
+
+    valid = evaluate(ready.model, ready.graph, ready.split.valid, toy().evaluate)
+    assert valid["all"]["auc"] == result.valid["all"]["auc"]
+    with pytest.raises(ValueError, match="another configuration"):
+        restore(result, toy().variant({"model_args.scale": 0.2}))
+
+
+def test_run_all_runs_baselines_first_closed_forms_once_and_builds_the_split_once(tmp_path):
+    built = []
+
+    def counted():
+        built.append(1)
+        return toy_split()
+
+    experiment = toy(split=counted, baselines=(toy(name="popularity", model=Popularity, split=counted),))
+    told = []
+    results = run_all(experiment, tmp_path, report=told.append)
+    assert [(r.experiment, r.seed) for r in results] == [("popularity", 0), ("dots", 0), ("dots", 1)]
+    assert told == results
+    assert len(built) == 1
+    shorter = run_all(experiment, tmp_path / "b", seeds=[5], baselines=False)
+    assert [(r.experiment, r.seed) for r in shorter] == [("dots", 5)]
+
+
+def test_search_chooses_on_valid_keeps_every_trial_and_never_opens_the_test(tmp_path):
+    split = toy_split()
+    grid = {"fit.learning_rate": [0.05, 1e-6], "model_args.embedding_dim": [2, 4]}
+    found = search(toy(split=lambda: split), grid, 0, tmp_path)
+    assert isinstance(found, Search)
+    assert split.openings == ()
+    assert len(found.trials) == 4
+    assert all(isinstance(t, Trial) for t in found.trials)
+    best = max(t.valid["recall@5"] for t in found.trials)
+    assert found.best.valid["recall@5"] == best
+    assert found.experiment.fit.learning_rate == found.best.changes["fit.learning_rate"]
+    assert found.experiment.name == "dots"
+    assert found.frame()["recall@5"].is_sorted(descending=True)
+    assert len(list(found.directory.glob("*/trial.json"))) == 4
+
+    again = search(toy(), grid, 0, tmp_path / "other", max_trials=2)
+    assert len(again.trials) == 2
+    with pytest.raises(ValueError, match="grid"):
+        search(toy(), {"fit.learning_rate": []}, 0, tmp_path)
+
+
+def test_a_search_started_again_reads_the_trials_that_are_there(tmp_path):
+    grid = {"fit.learning_rate": [0.05, 0.01]}
+    first = search(toy(), grid, 0, tmp_path)
+    stamps = {p: p.stat().st_mtime_ns for p in first.directory.glob("*/trial.json")}
+    assert search(toy(), grid, 0, tmp_path).best == first.best
+    assert {p: p.stat().st_mtime_ns for p in first.directory.glob("*/trial.json")} == stamps
+
+
+def test_a_diverged_trial_is_a_finding(tmp_path):
+    found = search(toy(), {"model_args.scale": [0.1, 1e30]}, 0, tmp_path)
+    failed = [t for t in found.trials if t.error]
+    assert [t.changes["model_args.scale"] for t in failed] == [1e30]
+    assert "not finite" in failed[0].error
+    assert found.best.changes["model_args.scale"] == 0.1
+
+
+def test_environment_names_versions_hardware_and_command():
+    found = environment()
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["hardware"]["cores"] >= 1
+    assert found["command"]
+
+
+def test_write_atomically_leaves_no_part_and_replaces(tmp_path):
+    write_atomically(tmp_path / "a" / "f", b"1")
+    write_atomically(tmp_path / "a" / "f", b"2")
+    assert (tmp_path / "a" / "f").read_bytes() == b"2"
+    assert len(list((tmp_path / "a").iterdir())) == 1
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+
+def stored(tmp_path, name, seed, values, protocol="p-1"):
+    """A result with these per-user values of recall@5."""
+    folder = tmp_path / name / str(seed)
+    folder.mkdir(parents=True)
+    frame = pl.DataFrame({"stage": "test", "group": "all", "user": range(len(values)), "recall@5": values})
+    frame.write_parquet(folder / "per_user.parquet")
+    metrics = {"all": {"recall@5": float(np.mean(values)), "ndcg@5": 0.5}}
+    empty = {"config": {}, "environment": {}, "data": {}}
+    return Result(experiment=name, protocol=protocol, seed=seed, valid={}, test=metrics, **empty).save(folder)
+
+
+def test_paired_t_test_equals_scipy_and_knows_its_edges():
+    from scipy import stats
+
+    d = np.random.default_rng(0).normal(0.1, 1, 50)
+    t, p = paired_t_test(d)
+    want = stats.ttest_1samp(d, 0)
+    assert (t, p) == pytest.approx((want.statistic, want.pvalue))
+    assert paired_t_test(np.zeros(3)) == (0.0, 1.0)
+    assert paired_t_test(np.ones(3)) == (math.inf, 0.0)
+    assert math.isnan(paired_t_test(np.ones(1))[1])
+
+
+def test_compare_pairs_users_and_seeds(tmp_path):
+    random = np.random.default_rng(1)
+    base = [random.random(200) for _ in range(3)]
+    shift = [0.05 + 0.1 * random.standard_normal(200) for _ in range(3)]
+    b = [stored(tmp_path, "b", s, base[s]) for s in range(3)]
+    a = [stored(tmp_path, "a", s, base[s] + shift[s]) for s in range(3)]
+    found = compare(a, b, "recall@5")
+    d = np.mean(shift, 0)
+    assert isinstance(found, Comparison)
+    assert found.difference == pytest.approx(d.mean())
+    assert (found.users, found.seeds) == (200, 3)
+    assert found.p_users == pytest.approx(paired_t_test(d)[1])
+    assert found.p_seeds == pytest.approx(paired_t_test(np.array([s.mean() for s in shift]))[1])
+    assert found.p_seeds_permutation == 2 / 2**3  # all three have one sign
+    assert found.p_permutation == pytest.approx(1 / 2001)
+    assert found.low < d.mean() < found.high
+    half = 1.96 * d.std(ddof=1) / 200**0.5
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.15)
+    assert compare(b, a, "recall@5").difference == -found.difference
+    same = compare(a, a, "recall@5")
+    assert (same.difference, same.p_users, same.p_permutation) == (0, 1, 1)
+    assert "paired t-test" in str(found)
+
+
+def test_a_single_baseline_stands_against_every_seed(tmp_path):
+    b = [stored(tmp_path, "b", 0, [0.1, 0.2, 0.3])]
+    a = [stored(tmp_path, "a", s, [0.2, 0.3 + s / 100, 0.5]) for s in range(2)]
+    found = compare(a, b, "recall@5")
+    assert found.seeds == 2
+    assert found.p_seeds_permutation == 0.5
+
+
+def test_compare_refuses_what_does_not_pair(tmp_path):
+    a = [stored(tmp_path, "a", s, [0.1, 0.2]) for s in range(3)]
+    b = [stored(tmp_path, "b", s, [0.1, 0.2]) for s in range(2)]
+    with pytest.raises(ValueError, match="seeds do not pair"):
+        compare(a, b, "recall@5")
+    with pytest.raises(ValueError, match="different protocols"):
+        compare(a, [stored(tmp_path, "c", 0, [0.1, 0.2], protocol="p-2")], "recall@5")
+    with pytest.raises(ValueError, match="different users"):
+        compare(a, [stored(tmp_path, "d", 0, [0.1])], "recall@5")
+    with pytest.raises(ValueError, match="several experiments"):
+        compare([a[0], b[0]], b, "recall@5")
+    with pytest.raises(KeyError, match=r"no per-user 'ndcg@5'"):
+        compare(a, a, "ndcg@5")
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_table_gives_mean_and_sample_deviation_over_seeds(tmp_path):
+    results = [stored(tmp_path, "my_model", s, [0.1 + 0.01 * s]) for s in range(3)]
+    results += [stored(tmp_path, "pop", 0, [0.0597])]
+    shown = table(results, ["recall@5", "ndcg@5"], published={"paper": {"recall@5": 0.05}})
+    assert isinstance(shown, ResultTable)
+    assert shown.rows["my_model"][0].mean == pytest.approx(0.11)
+    assert shown.rows["my_model"][0].std == pytest.approx(0.01)
+    text = shown.markdown()
+    assert "| my_model | **.1100 ± .0100** | **.5000 ± .0000** | 3 |" in text
+    assert "| pop | .0597 | .5000 | 1 |" in text
+    assert "| paper | .0500 | – | – |" in text
+    latex = shown.latex()
+    assert r"my\_model & $\mathbf{.1100 \pm .0100}$" in latex
+    assert latex.count(r"\\") == 4
+    assert shown.rich().row_count == 3
+    assert str(shown) == text
+    assert Cell(math.nan, math.nan).text() == "–"
+
+
+def test_table_refuses_two_protocols_and_repeated_seeds(tmp_path):
+    one = stored(tmp_path, "a", 0, [0.1])
+    with pytest.raises(ValueError, match="one protocol"):
+        table([one, stored(tmp_path, "b", 0, [0.1], protocol="p-2")], ["recall@5"])
+    with pytest.raises(ValueError, match="two results for seed 0"):
+        table([one, one], ["recall@5"])
+    with pytest.raises(ValueError, match="no results"):
+        table([])
