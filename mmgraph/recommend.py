@@ -177,11 +177,10 @@ def recommend_ids(
         UnknownIdError: (a KeyError) an unknown raw id; the message shows close ones.
     """
     users = find_rows(dataset.user_ids, user_ids, "user")
-    videos = {
-        name: None if ids is None else find_rows(dataset.video_ids, ids, "video")
-        for name, ids in (("candidates", candidates), ("exclude", exclude))
-    }
-    ranking = recommend(model, graph, users, k, exclude_seen=exclude_seen, **videos)
+    only, barred = (
+        None if ids is None else find_rows(dataset.video_ids, ids, "video") for ids in (candidates, exclude)
+    )
+    ranking = recommend(model, graph, users, k, exclude_seen=exclude_seen, candidates=only, exclude=barred)
     line, place = (ranking.video >= 0).nonzero().cpu().unbind(1)
     rows = ranking.video.cpu()[line, place]
     columns: dict[str, Any] = {

@@ -396,3 +396,25 @@ def test_table_refuses_two_protocols_and_repeated_seeds(tmp_path):
         table([one, one], ["recall@5"])
     with pytest.raises(ValueError, match="no results"):
         table([])
+
+
+def test_tables_script_reads_runs_and_compares(tmp_path, capsys):
+    from benchmarks.tables import comparisons, finished, main
+
+    random = np.random.default_rng(0)
+    for s in range(2):
+        noise = random.random(50)
+        stored(tmp_path, "weak", s, noise)
+        stored(tmp_path, "strong", s, noise + 0.1 + 0.01 * random.random(50))
+    (tmp_path / "weak" / "search-0").mkdir()
+    results = finished(tmp_path)
+    assert [(r.experiment, r.seed) for r in results] == [("strong", 0), ("strong", 1), ("weak", 0), ("weak", 1)]
+    lines = comparisons(results, "strong", "recall@5", "all")
+    assert len(lines) == 1
+    assert lines[0].startswith("strong - weak: recall@5")
+    main([str(tmp_path), "--metrics", "recall@5", "--against", "strong"])
+    printed = capsys.readouterr().out
+    assert "| strong | **" in printed
+    assert "Holm p = " in printed
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "nothing")])

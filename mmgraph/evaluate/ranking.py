@@ -42,9 +42,9 @@ class EvalConfig(BaseModel):
 
     k: tuple[int, ...] = (5, 10, 20, 50)
     groups: tuple[GroupName, ...] = ("all", "warm", "cold", "activity")
-    activity_groups: int = Field(4, ge=2)
+    activity_groups: int = Field(default=4, ge=2)
     auc: bool = True
-    block_size: int | None = Field(None, ge=1)
+    block_size: int | None = Field(default=None, ge=1)
 
     @field_validator("k")
     @classmethod

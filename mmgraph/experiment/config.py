@@ -50,8 +50,8 @@ class Experiment(BaseModel):
     model_args: dict[str, Any] = Field(default_factory=dict)
     transforms: tuple[Callable[..., Any], ...] = ()
     epoch_transforms: tuple[Callable[..., Any], ...] = ()
-    fit: FitConfig = Field(default_factory=FitConfig)
-    evaluate: EvalConfig = Field(default_factory=EvalConfig)
+    fit: FitConfig = FitConfig()
+    evaluate: EvalConfig = EvalConfig()
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     baselines: tuple[Experiment, ...] = ()
 

@@ -52,7 +52,7 @@ class Result(BaseModel):
     openings: list[dict[str, Any]] = Field(default_factory=list)
     about: dict[str, str] = Field(default_factory=dict)
     source: str | None = None
-    directory: Path | None = Field(None, exclude=True)
+    directory: Path | None = Field(default=None, exclude=True)
 
     @classmethod
     def load(cls, directory: str | Path) -> Result:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 import torch
@@ -48,7 +48,9 @@ class Prepared:
     model: Recommender
 
 
-def prepare(experiment: Experiment, seed: int, stage: str = "valid", split: Split | None = None) -> Prepared:
+def prepare(
+    experiment: Experiment, seed: int, stage: Literal["valid", "test"] = "valid", split: Split | None = None
+) -> Prepared:
     """Builds split, graph and model; the same every time for one seed.
 
     Args:
@@ -57,15 +59,16 @@ def prepare(experiment: Experiment, seed: int, stage: str = "valid", split: Spli
         stage: whose graph: ``"valid"``, the one models are trained on, or ``"test"``.
         split: an already built one, to save reading the data again.
     """
-    split = experiment.split() if split is None else split
-    graph = build_graph(split, stage)  # type: ignore[arg-type]
+    built: Split = experiment.split() if split is None else split
+    graph = build_graph(built, stage)
     seen = graph.seen
     for transform in experiment.transforms:
         graph = transform(graph, torch.Generator().manual_seed(seed))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = experiment.model(graph, **experiment.model_args)
-    return Prepared(split, graph, seen, model)
+        make: Callable[..., Recommender] = experiment.model
+        model = make(graph, **experiment.model_args)
+    return Prepared(built, graph, seen, model)
 
 
 def run(
