@@ -388,7 +388,8 @@ def test_the_searching_path_with_as_many_as_real_steps_is_full_attention():
 def test_search_finds_the_most_similar_by_the_given_embedding():
     """Keys of another space (multimodal features) choose the steps; the attention is over those alone."""
     layer, (x, mask, _, query) = make("search"), some_histories()
-    keys, sought = torch.randn(5, 7, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    keys = F.normalize(torch.randn(5, 7, 3, dtype=torch.float64), dim=-1)
+    sought = torch.randn(5, 3, dtype=torch.float64)
     out = layer(x, mask, None, query, keys, sought)
     cosine = F.cosine_similarity(keys, sought.unsqueeze(1), dim=-1).masked_fill(~mask, -9)
     best = cosine.argsort(dim=1, descending=True)[:, :3]
