@@ -86,6 +86,7 @@ def encode_folder(
     device: str = "cpu",
     workers: int = 2,
     progress: bool = True,
+    signal: str | None = None,
 ) -> EncodeSummary:
     """Encode a media folder; the function behind `mmgraph encode`.
 
@@ -105,14 +106,19 @@ def encode_folder(
         device: where networks run.
         workers: threads that hash and decode.
         progress: show progress bars.
+        signal: the noise check counts interactions where this column is above zero, such as "click".
 
     Raises:
-        ValueError: no encoder is named, or the folder has nothing that one reads.
+        ValueError: no encoder is named, or the folder has nothing that one reads, or no videos.csv.
     """
     from mmgraph.data.readers import read_media_folder
 
     data = Path(data)
-    dataset = read_media_folder(data)
+    folder = data / "features" if out is None else Path(out)
+    if not (data / "videos.csv").exists():
+        raise ValueError(f"{data} has no videos.csv: without it, feature rows have no order")
+    # Features that lie there are about to be replaced; repeated interactions do not matter here.
+    dataset = read_media_folder(data, features=False, signal=signal, duplicates="keep")
     encoders: dict[str, Encoder] = {}
     if text is not None:
         texts_of(dataset)  # fail before anything is loaded
@@ -133,7 +139,6 @@ def encode_folder(
         raise ValueError("name at least one encoder: text, image, audio, video or generation")
     kept = FeatureStore(data / ".features" if store is None else store)
     result = extract_with_report(dataset, encoders, kept, workers=workers, progress=progress)
-    folder = data / "features" if out is None else Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     passports = {}
     for modality, encoder in encoders.items():

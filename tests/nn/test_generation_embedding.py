@@ -40,6 +40,12 @@ def test_it_is_the_normed_sum_of_its_parts(table, layer) -> None:
     assert torch.allclose(layer(table)[row], layer.norm(total), atol=1e-6)
 
 
+def test_a_video_of_which_nothing_is_known_is_the_sum_of_the_missing_parts(table, layer) -> None:
+    total = layer.categories[0].weight[0] + layer.identities[0].weight[0]
+    total = total + layer.no_number.sum(0) + layer.no_vector.sum(0)
+    assert torch.allclose(layer(table)[2], layer.norm(total), atol=1e-6)
+
+
 def test_missing_is_neither_zero_nor_unknown(table, layer) -> None:
     variants = [
         {"generator": "luma", "guidance": 4.0},

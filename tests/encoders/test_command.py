@@ -1,0 +1,92 @@
+"""What `mmgraph encode` does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mmgraph.data.readers import read_media_folder
+from mmgraph.encoders import (
+    EfficientNetLite0,
+    EncodeSummary,
+    HashEncoder,
+    HuggingFaceAudio,
+    HuggingFaceImage,
+    HuggingFaceText,
+    MFCCStatistics,
+    UniversalSentenceEncoder,
+    audio_encoder,
+    encode_folder,
+    image_encoder,
+    text_encoder,
+)
+from tests.encoders.making import jpeg, mp4, tone, wav
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three videos, not in the order of their ids; c has no picture, a has a broken sound."""
+    (tmp_path / "videos.csv").write_text("video_id,title,generator,steps\nc,a cat,luma,20\na,,sora,\nb,一只狗,,\n")
+    (tmp_path / "interactions.csv").write_text("user_id,video_id,timestamp,click\nu,a,1,1\nu,a,2,0\nv,b,3,1\n")
+    for name in "ab":
+        (tmp_path / "video_frames" / name).mkdir(parents=True)
+        jpeg(tmp_path / "video_frames" / name / "0.jpg", ord(name))
+    (tmp_path / "video_audio").mkdir()
+    (tmp_path / "video_audio" / "a.wav").write_bytes(b"RIFF")
+    wav(tmp_path / "video_audio" / "c.wav", tone(440, 1))
+    return tmp_path
+
+
+def test_features_are_written_in_the_order_of_the_videos_and_read_back(folder, tiny_vit) -> None:
+    summary = encode_folder(folder, text="hash", image=str(tiny_vit), audio="mfcc", generation=True, progress=False)
+    assert isinstance(summary, EncodeSummary)
+    dataset = read_media_folder(folder, duplicates="keep")
+    assert dataset.video_ids.ids.to_list() == ["c", "a", "b"]
+    present = {name: features.present.tolist() for name, features in dataset.features.items()}
+    assert present == {
+        "text": [True, False, True],
+        "visual": [False, True, True],
+        "audio": [True, False, False],
+        "generation": [True, True, False],
+    }
+    expected = HuggingFaceImage(tiny_vit)([folder / "video_frames" / "b" / "0.jpg"]).values[0]
+    assert np.allclose(dataset.features["visual"].values[2], expected, atol=1e-5)
+    passports = json.loads((folder / "features" / "passports.json").read_text())["passports"]
+    assert passports["audio"]["present"] == 1
+    assert "not readable as sound" in summary.text()
+    again = encode_folder(folder, text="hash", image=str(tiny_vit), audio="mfcc", generation=True, progress=False)
+    assert [report.encoded for report in again.reports.values()] == [0, 0, 0, 0]
+
+
+def test_without_pictures_the_frames_of_videos_are_seen(folder, tiny_vit) -> None:
+    import shutil
+
+    shutil.rmtree(folder / "video_frames")
+    (folder / "videos").mkdir()
+    mp4(folder / "videos" / "b.mp4")
+    summary = encode_folder(folder, image=str(tiny_vit), num_frames=2, progress=False)
+    assert summary.reports["visual"].encoder["name"].startswith("frames:")
+    assert np.load(folder / "features" / "visual_present.npy").tolist() == [False, False, True]
+
+
+def test_names_give_encoders() -> None:
+    assert isinstance(text_encoder("use"), UniversalSentenceEncoder)
+    assert isinstance(text_encoder("hash"), HashEncoder)
+    assert isinstance(text_encoder("some/model"), HuggingFaceText)
+    assert text_encoder("minilm").name == "all-MiniLM-L6-v2"
+    assert isinstance(image_encoder("efficientnet-lite0"), EfficientNetLite0)
+    assert isinstance(image_encoder("some/model"), HuggingFaceImage)
+    assert image_encoder("hash").reads == "image"
+    assert isinstance(audio_encoder("mfcc"), MFCCStatistics)
+    assert isinstance(audio_encoder("some/model"), HuggingFaceAudio)
+    assert audio_encoder("hash").reads == "audio"
+
+
+def test_what_is_missing_is_said_before_anything_is_encoded(folder) -> None:
+    with pytest.raises(ValueError, match="at least one encoder"):
+        encode_folder(folder, progress=False)
+    (folder / "videos.csv").unlink()
+    with pytest.raises(ValueError, match=r"no videos\.csv"):
+        encode_folder(folder, text="hash", progress=False)
