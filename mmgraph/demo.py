@@ -388,7 +388,11 @@ def _table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
         "true preference": ("the ceiling: what users truly want, which no model sees", "ceiling"),
         "popularity": ("clicks in training", "baseline"),
         "ItemKNN": ("co-watching alone", "baseline"),
-        "all modalities": ("text, visual, audio and generation metadata in one graph", "model"),
+        "all modalities": ("titles, frames, sound and generation metadata in one graph", "model"),
+        "text only": ("titles", "part"),
+        "visual only": ("frames", "part"),
+        "audio only": ("sound tracks", "part"),
+        "generation only": ("generator, prompt, guidance, steps, seed", "part"),
     }
     order = ["true preference", "all modalities", *(n for n in metrics if n.endswith(" only")), "ItemKNN", "popularity"]
     rows = []
