@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmgraph.data.dataset import Features
 
-from mmgraph.graph import EdgeDrop, ModalityKNN, PairSampler, RowSampler, TimeDecay
+from mmgraph.graph import EdgeDrop, ModalityKNN, PairSampler, RowBatch, RowSampler, Sampler, TimeDecay, Transform
 from mmgraph.graph.samplers import dense_rows, epoch_generator
 from tests.worlds import twelve_nodes
 
@@ -114,7 +114,8 @@ def test_with_videos_appends_rows_and_has_edges():
 
 
 def test_modality_knn_equals_a_dense_oracle():
-    graph = ModalityKNN("visual", k=2)(twelve_nodes())
+    transform: Transform = ModalityKNN("visual", k=2)
+    graph = transform(twelve_nodes())
     feature = graph.features("visual")
     unit = torch.nn.functional.normalize(feature.values, dim=1)
     sim = unit @ unit.T
@@ -218,7 +219,10 @@ def test_negatives_are_uniform_over_what_the_user_has_not_seen():
 
 def test_rows_are_whole_users():
     graph = twelve_nodes()
-    batches = list(RowSampler(graph, 3).epoch(0, 0))
+    sampler: Sampler = RowSampler(graph, 3)
+    batches = list(sampler.epoch(0, 0))
+    assert len(batches) == len(sampler)
+    assert all(isinstance(b, RowBatch) for b in batches)
     users = torch.cat([b.user for b in batches])
     assert sorted(users.tolist()) == [0, 1, 2, 3]
     assert torch.equal(torch.cat([b.row for b in batches]), graph.seen.dense()[users])

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mmgraph.graph import EdgeDrop
 from mmgraph.models import BPRMF, EASE, LightGCN
-from mmgraph.train import FitConfig, fit, load_checkpoint, save_checkpoint
+from mmgraph.train import FitConfig, FitReport, fit, load_checkpoint, save_checkpoint
 from tests.worlds import checkerboard, twelve_nodes
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,8 @@ def test_the_best_epoch_remains_and_training_stops_after_patience():
 
     model = lightgcn()
     report = fit(model, checkerboard(), validate, FitConfig(epochs=50, patience=3, batch_size=64))
+    assert isinstance(report, FitReport)
+    assert report.seconds == sum(row["seconds"] for row in report.history) > 0
     assert report.best_epoch == 1
     assert report.best == {"recall@20": 0.5}
     assert len(report.history) == 5
