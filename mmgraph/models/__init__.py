@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from mmgraph.models.base import Embeddings, Recommender, Rows
+from mmgraph.models.cold import CLCRec, ContentMean, DropoutNet
+from mmgraph.models.content_vae import ContentVAE
+from mmgraph.models.dssm import DSSM
+from mmgraph.models.gru4rec import GRU4Rec
 from mmgraph.models.lightgcn import BPRMF, LightGCN
 from mmgraph.models.mmgcn import MMGCN, HeteroMMGCN
+from mmgraph.models.multvae import VGAE, MultVAE
 from mmgraph.models.neighbours import EASE, ItemKNN, Popularity
+from mmgraph.models.neumf import NeuMF
+from mmgraph.models.sasrec import SASRec
+from mmgraph.models.temporal_graph import TemporalGraph
+from mmgraph.models.tisasrec import TiSASRec
 
 __all__ = [
     "BPRMF",
+    "DSSM",
     "EASE",
     "MMGCN",
+    "VGAE",
+    "CLCRec",
+    "ContentMean",
+    "ContentVAE",
+    "DropoutNet",
     "Embeddings",
+    "GRU4Rec",
     "HeteroMMGCN",
     "ItemKNN",
     "LightGCN",
+    "MultVAE",
+    "NeuMF",
     "Popularity",
     "Recommender",
     "Rows",
+    "SASRec",
+    "TemporalGraph",
+    "TiSASRec",
 ]

@@ -54,6 +54,7 @@ class ContentMean(ContentModel):
         graph: gives the features' widths.
         modalities: which to use; all by default.
         weights: modality -> weight; 1 where left out.
+        whiten: modalities to whiten before that (:class:`mmgraph.nn.ContentInput`).
         power: α.
     """
 
@@ -65,10 +66,11 @@ class ContentMean(ContentModel):
         *,
         modalities: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        whiten: Sequence[str] = (),
         power: float = 0.0,
     ) -> None:
         super().__init__()
-        self.content, self.power = ContentInput(graph, modalities, weights), power
+        self.content, self.power = ContentInput(graph, modalities, weights, whiten), power
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Takes the features' means and deviations from the graph."""

@@ -49,6 +49,7 @@ class ContentVAE(ContentModel):
         embedding_dim: D, width of z.
         modalities: which to read; all by default.
         weights: modality -> factor on its input; 1 where left out.
+        whiten: modalities to whiten (:class:`mmgraph.nn.ContentInput`).
         num_layers: of the propagation behind r.
         power: α.
         temperature: τ.
@@ -69,6 +70,7 @@ class ContentVAE(ContentModel):
         embedding_dim: int = 64,
         modalities: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        whiten: Sequence[str] = (),
         num_layers: int = 1,
         power: float = 0.5,
         temperature: float = 0.2,
@@ -80,7 +82,7 @@ class ContentVAE(ContentModel):
         l2: float = 1e-4,
     ) -> None:
         super().__init__()
-        self.content = ContentInput(graph, modalities, weights)
+        self.content = ContentInput(graph, modalities, weights, whiten)
         self.experts = Experts(graph, self.content, embedding_dim)
         self.num_users, self.num_layers, self.power, self.temperature = graph.num_users, num_layers, power, temperature
         self.beta, self.anneal_steps, self.cold, self.align = beta, anneal_steps, cold, align

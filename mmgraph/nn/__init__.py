@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmgraph.nn.content import ContentInput, Experts
 from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
 from mmgraph.nn.temporal import (
@@ -18,8 +19,10 @@ from mmgraph.nn.vae import GaussianLayer, anneal, product_of_experts, reparamete
 
 __all__ = [
     "CausalTransformer",
+    "ContentInput",
     "CosineHead",
     "DotHead",
+    "Experts",
     "GRUEncoder",
     "GaussianLayer",
     "Head",

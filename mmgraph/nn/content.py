@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 class ContentInput(nn.Module):
     """Features of any videos, seen or new, on one scale: columns standardised, rows of norm √D_m, absent rows 0.
 
-    Means and deviations are those of the present rows of videos with an interaction, fixed at construction and saved
-    with the weights, so that a video that comes later is read exactly as the others were.
+    x = (f − mean) T, T = diag(1/σ) or, for the modalities in ``whiten``, Q diag(1/√(λ + λ_max/100)) of the covariance
+    Q diag(λ) Qᵀ: where a few directions hold nearly all variance (pooled sound), cosines see nothing else without it.
+    Mean and T are those of the present rows of videos with an interaction, fixed at construction and saved with the
+    weights, so that a video that comes later is read exactly as the others were.
 
     Args:
         graph: gives features and interactions.
         modalities: which to read; all of the graph's by default.
         weights: modality -> factor on its rows; 1 where left out.
+        whiten: modalities to whiten.
 
     Raises:
         ValueError: no modality, or one that the graph does not have.
@@ -36,30 +39,39 @@ class ContentInput(nn.Module):
         graph: MultimodalGraph,
         modalities: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        whiten: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.whiten = list(whiten)
         self.modalities = list(graph.modalities if modalities is None else modalities)
         self.weights = {m: 1.0 for m in self.modalities} | dict(weights or {})
-        unknown = [m for m in (*self.modalities, *self.weights) if m not in graph.modalities]
+        unknown = [m for m in (*self.modalities, *self.weights, *whiten) if m not in graph.modalities]
         if not self.modalities or unknown:
-            asked = self.modalities + [m for m in self.weights if m not in self.modalities]
+            asked = list(dict.fromkeys((*self.modalities, *self.weights, *whiten)))
             raise ValueError(f"modalities {asked} asked for, but this graph has {graph.modalities}")
         self.dims = {m: graph.feature_dims[m] for m in self.modalities}
         for m in self.modalities:
             self.register_buffer(f"mean_{m}", torch.zeros(self.dims[m]))
-            self.register_buffer(f"scale_{m}", torch.ones(self.dims[m]))
+            self.register_buffer(f"transform_{m}", torch.eye(self.dims[m]))
         self.fit(graph)
 
     def fit(self, graph: MultimodalGraph) -> None:
-        """Takes means and deviations anew, from this graph."""
+        """Takes mean and T anew, from this graph."""
         warm = graph.seen.transpose().degree() > 0
         for m in self.modalities:
             feature = graph.features(m)
             rows = feature.present & warm if bool((feature.present & warm).any()) else feature.present
             x = feature.values[rows].double()
-            if len(x):
-                self.get_buffer(f"mean_{m}").copy_(x.mean(0))
-                self.get_buffer(f"scale_{m}").copy_(x.std(0, correction=0).clamp_min(1e-6))
+            if not len(x):
+                continue
+            centred = x - x.mean(0)
+            if m in self.whiten:
+                size, axes = torch.linalg.eigh(centred.T @ centred / len(x))
+                transform = axes * (size.clamp_min(0) + size[-1].clamp_min(1e-12) / 100).rsqrt()
+            else:
+                transform = torch.diag(1 / centred.square().mean(0).sqrt().clamp_min(1e-6))
+            self.get_buffer(f"mean_{m}").copy_(x.mean(0))
+            self.get_buffer(f"transform_{m}").copy_(transform)
 
     def forward(
         self, features: Mapping[str, Features], rows: Tensor | None = None
@@ -93,7 +105,7 @@ class ContentInput(nn.Module):
                 raise ValueError(f"{m}: width {values.shape[1]}, but the model was made for {self.dims[m]}")
             if rows is not None:
                 values, present[m] = values[rows], present[m][rows]
-            unit = F.normalize((values - mean) / self.get_buffer(f"scale_{m}"), dim=1)
+            unit = F.normalize((values - mean) @ self.get_buffer(f"transform_{m}"), dim=1)
             x[m] = unit * (present[m].unsqueeze(1) * self.weights[m] * self.dims[m] ** 0.5)
         return x, present
 
