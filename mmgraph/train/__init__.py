@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from mmgraph.train.allocator import reuse_freed_memory
 from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
 from mmgraph.train.fit import FitConfig, FitReport, fit
 
-__all__ = ["FitConfig", "FitReport", "fit", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FitConfig", "FitReport", "fit", "load_checkpoint", "reuse_freed_memory", "save_checkpoint"]
