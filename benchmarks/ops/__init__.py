@@ -1,0 +1,1 @@
+"""Speed and memory of the ops against what people use instead: ``python -m benchmarks.ops``."""

@@ -1,0 +1,168 @@
+"""How much memory a step takes: measured, predicted for another size, and the largest size that fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmgraph.ops.csr import CSR
+
+__all__ = ["MemoryPlan", "available_bytes", "held_bytes", "peak_bytes", "plan_memory", "propagate_bytes"]
+
+
+class MemoryPlan(NamedTuple):
+    """A straight line: ``fixed + per_item · size`` bytes at the peak."""
+
+    fixed: float
+    """Bytes whatever the size: parameters, gradients, whole-graph layers."""
+    per_item: float
+    """Bytes for each further item of the batch or block."""
+
+    def predict(self, size: int) -> int:
+        """The peak in bytes of a batch (or block) of ``size``."""
+        return int(self.fixed + self.per_item * size)
+
+    def largest(self, budget: int) -> int:
+        """The largest size whose predicted peak is within ``budget`` bytes; 0 when not even one item fits.
+
+        Raises:
+            ValueError: the size makes no difference, so no budget bounds it.
+        """
+        if self.per_item <= 0:
+            raise ValueError("the peak does not grow with the size: nothing to choose")
+        return max(int((budget - self.fixed) // self.per_item), 0)
+
+
+def plan_memory(
+    step: Callable[[int], object],
+    probes: tuple[int, int] = (256, 1024),
+    held: int = 0,
+    device: torch.device | str = "cpu",
+) -> MemoryPlan:
+    """Runs ``step`` at two small sizes, measures both peaks and draws the line through them.
+
+    For any model, since the model itself is run: pass a step of training (batch of ``size``) or of ranking
+        (block of
+    ``size`` users). A line is what a step is when its tensors are either of the graph's size or of the
+    batch's. Choose
+    the probes within a factor of 8 or so of the sizes in question: distinct rows of a batch grow more slowly
+        than the
+    batch, so a line through far smaller probes predicts too much.
+
+    Args:
+        step: does the work for a given size. It is called once to warm up and once a probe.
+        probes: two sizes, the first the smaller.
+        held: bytes already held that should count (see :func:`held_bytes`).
+        device: where the step runs.
+
+    Raises:
+        ValueError: the probes are not two ascending sizes.
+    """
+    small, large = probes
+    if not 0 < small < large:
+        raise ValueError(f"probes must be two ascending sizes, got {probes}")
+    step(small)
+    low, high = (peak_bytes(lambda size=size: step(size), device) for size in (small, large))
+    per_item = max((high - low) / (large - small), 0.0)
+    return MemoryPlan(held + high - per_item * large, per_item)
+
+
+def peak_bytes(function: Callable[[], object], device: torch.device | str = "cpu") -> int:
+    """The most memory that torch held at a time while ``function`` ran, over what it held before.
+
+    On CPU from the allocations that torch's profiler records; on CUDA from the caching allocator.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        function()
+    results = record.profiler.kineto_results  # type: ignore[union-attr]
+    events = [e for e in results.events() if e.name() == "[memory]" and e.nbytes()]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def held_bytes(*owners: nn.Module | Tensor | CSR | torch.optim.Optimizer) -> int:
+    """Bytes of the distinct storages behind modules, optimisers (their state), tensors, CSRs (their
+    transposes)."""
+    seen: dict[int, int] = {}
+    for tensor in _tensors(owners):
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+    return sum(seen.values())
+
+
+def _tensors(owners: Iterable[object]) -> Iterable[Tensor]:
+    for owner in owners:
+        if isinstance(owner, Tensor):
+            yield owner
+        elif isinstance(owner, nn.Module):
+            yield from owner.parameters()
+            yield from owner.buffers()
+        elif isinstance(owner, torch.optim.Optimizer):
+            for state in owner.state.values():
+                yield from (value for value in state.values() if isinstance(value, Tensor))
+        elif isinstance(owner, CSR):
+            parts = (owner.indptr, owner.indices, owner.values, owner.row_scale, owner.col_scale)
+            yield from (part for part in parts if part is not None)
+            for cached in (*owner._pattern.values(), *owner._cache.values()):
+                if isinstance(cached, Tensor):
+                    yield cached
+                elif isinstance(cached, tuple):
+                    yield from (part for part in cached if isinstance(part, Tensor))
+                elif isinstance(cached, CSR):
+                    # its own cache points back here
+                    yield from (part for part in (cached.indptr, cached.indices, cached.values) if part is not None)
+        else:
+            raise TypeError(f"cannot count the bytes of a {type(owner).__name__}")
+
+
+def available_bytes(device: torch.device | str = "cpu") -> int:
+    """Free memory of the machine, or of the GPU."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def propagate_bytes(
+    a: CSR, width: int, *, rows: int | None = None, edges: int = 0, element_size: int = 4, backward: bool = True
+) -> int:
+    """The peak of :func:`mmgraph.ops.propagate` on CPU (two layers or more), without running it.
+
+    Two layers of N rows are alive at a time, the result and its gradient, and when it starts from ``rows``
+    one
+    int32 an edge: which packed row each edge reads.
+
+    Args:
+        a: [N, N].
+        width: D times the number of right-hand sides.
+        rows: B, or None for all.
+        edges: the edges of those rows, where known.
+        element_size: bytes a number.
+        backward: count the backward pass too.
+    """
+    layer = a.shape[0] * width * element_size
+    if rows is None:
+        return layer * (4 if backward else 3)
+    part = rows * width * element_size
+    forward = max(2 * layer + part, layer + 2 * part + 16 * edges)
+    if not backward:
+        return forward
+    starting = layer + 4 * part + 4 * a.num_edges + 4 * a.shape[0]
+    return max(forward, starting, 2 * layer + 3 * part)
