@@ -63,9 +63,8 @@ def measure(op: str, shape: str, dim: int, options: argparse.Namespace, bandwidt
             if direction in traffic:
                 row["copy_bandwidth_share"] = round(traffic[direction] / (ms / 1e3) / bandwidth, 3)
             rows.append(row)
-            print(
-                f"  {name:14} {direction:17} {ms:10.2f} ms  {ms / times[ours][direction]:6.2f}x  {high / 2**20:8.0f} MiB"
-            )
+            ratio = ms / times[ours][direction]
+            print(f"  {name:14} {direction:17} {ms:10.2f} ms  {ratio:6.2f}x  {high / 2**20:8.0f} MiB")
     return rows
 
 

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmgraph.ops import CSR, propagate, topk
+from mmgraph.ops.memory import MemoryPlan, available_bytes, held_bytes, peak_bytes, plan_memory, propagate_bytes
+from tests.ops.op_graphs import hub_graph, normal
+
+
+def world() -> CSR:
+    generator = torch.Generator().manual_seed(0)
+    pairs = [torch.randint(0, size, (60_000,), generator=generator) for size in (3000, 5000)]
+    return CSR.bipartite(*pairs, (3000, 5000)).normalized("sym")
+
+
+def test_peak_bytes_counts_what_is_alive_together():
+    def step():
+        first = torch.zeros(1000, 1000)
+        second = first + 1
+        del first
+        return second.sum()
+
+    assert peak_bytes(step) == pytest.approx(8e6, rel=0.01)
+
+
+@pytest.mark.parametrize("rows", [None, 500, 4000])
+@pytest.mark.parametrize("backward", [False, True])
+def test_propagate_bytes_is_within_a_fifth_of_the_measured_peak(rows, backward):
+    a, x = world(), normal(8000, 64)
+    chosen = None if rows is None else torch.randint(0, 8000, (rows,), generator=torch.Generator().manual_seed(1))
+    edges = 0 if chosen is None else int(a.degree()[chosen].sum())
+
+    def step():
+        out = propagate(a, x, 3, rows=chosen)
+        if backward:
+            torch.autograd.grad(out.sum(), x)
+
+    predicted = propagate_bytes(a, 64, rows=rows, edges=edges, backward=backward)
+    assert predicted == pytest.approx(peak_bytes(step), rel=0.2)
+
+
+def test_plan_predicts_a_training_step_of_another_batch_size():
+    a, table = world(), normal(8000, 64)
+
+    def step(size):
+        rows = torch.arange(size * 3) % 8000
+        out = propagate(a, table, 3, rows=rows).view(3, size, 64)
+        torch.autograd.grad((out[0] * (out[1] - out[2])).sum().sigmoid(), table)
+
+    plan = plan_memory(step, probes=(400, 800), held=held_bytes(table, a))
+    assert plan.predict(2000) == pytest.approx(peak_bytes(lambda: step(2000)) + held_bytes(table, a), rel=0.2)
+
+
+def test_plan_finds_the_largest_block_of_a_ranking():
+    user, video = torch.randn(1, 16), torch.randn(4000, 16)
+
+    def rank(size):
+        topk(user.expand(size, -1), video, 20, memory=1 << 40)
+
+    plan = plan_memory(rank, probes=(32, 64))
+    size = plan.largest(20 << 20)
+    assert 0.8 * (20 << 20) < peak_bytes(lambda: rank(size)) <= 1.01 * (20 << 20)
+    assert MemoryPlan(100.0, 10.0).largest(150) == 5
+    assert MemoryPlan(100.0, 10.0).largest(50) == 0
+    with pytest.raises(ValueError, match="nothing to choose"):
+        MemoryPlan(100.0, 0.0).largest(50)
+    with pytest.raises(ValueError, match="ascending"):
+        plan_memory(rank, probes=(64, 32))
+
+
+def test_held_bytes_counts_each_storage_once():
+    layer = torch.nn.Linear(10, 10)
+    assert held_bytes(layer) == 440
+    assert held_bytes(layer, layer.weight, layer.weight.T) == 440
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 10)).sum().backward()
+    optimizer.step()
+    assert held_bytes(optimizer) >= 880
+    a = hub_graph()
+    before = held_bytes(a)
+    a.transpose()
+    assert held_bytes(a) > before >= a.num_edges * 8
+    with pytest.raises(TypeError, match="int"):
+        held_bytes(3)
+    assert available_bytes() > 0
