@@ -378,7 +378,7 @@ def test_table_gives_mean_and_sample_deviation_over_seeds(tmp_path):
     assert shown.rows["my_model"][0].std == pytest.approx(0.01)
     text = shown.markdown()
     assert "| my_model | **.1100 ± .0100** | **.5000 ± .0000** | 3 |" in text
-    assert "| pop | .0597 | .5000 | 1 |" in text
+    assert "| pop | .0597 | **.5000** | 1 |" in text  # as high as the other
     assert "| paper | .0500 | – | – |" in text
     latex = shown.latex()
     assert r"my\_model & $\mathbf{.1100 \pm .0100}$" in latex

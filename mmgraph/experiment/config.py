@@ -50,7 +50,7 @@ class Experiment(BaseModel):
     model_args: dict[str, Any] = Field(default_factory=dict)
     transforms: tuple[Callable[..., Any], ...] = ()
     epoch_transforms: tuple[Callable[..., Any], ...] = ()
-    fit: FitConfig = FitConfig()
+    fit: FitConfig = FitConfig.model_validate({})
     evaluate: EvalConfig = EvalConfig()
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     baselines: tuple[Experiment, ...] = ()

@@ -66,7 +66,7 @@ def prepare(
         graph = transform(graph, torch.Generator().manual_seed(seed))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        make: Callable[..., Recommender] = experiment.model
+        make: Any = experiment.model  # each class has a signature of its own, checked by Experiment
         model = make(graph, **experiment.model_args)
     return Prepared(built, graph, seen, model)
 

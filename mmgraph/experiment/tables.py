@@ -51,15 +51,16 @@ class ResultTable:
     rows: dict[str, tuple[Cell, ...]]
     seeds: dict[str, int]
 
-    def _best(self, column: int) -> str | None:
+    def _best(self, column: int) -> set[str]:
+        """The rows with the highest mean; several where they are equal, none in a table of one row."""
         known = {name: cells[column].mean for name, cells in self.rows.items() if not math.isnan(cells[column].mean)}
-        return max(known, key=lambda name: known[name]) if len(known) > 1 else None
+        return {name for name, mean in known.items() if mean == max(known.values())} if len(known) > 1 else set()
 
     def _grid(self, bold: str, plus_minus: str) -> Iterable[list[str]]:
         best = [self._best(i) for i in range(len(self.metrics))]
         for name, cells in self.rows.items():
             texts = [cell.text(plus_minus) for cell in cells]
-            marked = [bold.format(t) if best[i] == name else t for i, t in enumerate(texts)]
+            marked = [bold.format(t) if name in best[i] else t for i, t in enumerate(texts)]
             count = self.seeds[name]
             yield [name, *marked, str(count) if count else "–"]
 
