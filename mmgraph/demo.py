@@ -512,7 +512,7 @@ def _map(world: World, model: Recommender, graph: MultimodalGraph, media: _Media
         columns=40,
         tile=tile,
         note="Where the model puts each video (t-SNE of its embeddings), coloured by topic, which it was never told. "
-        "A dark ring marks a new video: it has its place by its look, sound and words alone. Point at one, or tap.",
+        "A ring marks a new video: it has its place by its look, sound and words alone. Point at one, or tap.",
     )
 
 

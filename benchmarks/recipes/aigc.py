@@ -27,7 +27,8 @@ from mmgraph.experiment import Experiment, Result, compare, run_all, table
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.models import EASE, HeteroMMGCN, ItemKNN, Popularity
 
-CONFIG = WorldConfig()
+# Smaller than the demo's world, so that all variants with three seeds take minutes.
+CONFIG = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8)
 SEEDS = (0, 1, 2)
 
 
@@ -74,7 +75,7 @@ def mmgcn() -> Experiment:
         split=split,
         model=HeteroMMGCN,
         model_args={"modalities": list(MODALITIES), **MODEL},
-        fit=FIT,
+        fit=FIT.model_copy(update={"batch_size": 512}),
         evaluate=evaluation,
         seeds=SEEDS,
     )

@@ -37,7 +37,7 @@ COLOURS = (
 
 def line_chart(curve: Curve) -> str:
     """A curve as an SVG element with a few grid lines, its title, and a dot at the best epoch."""
-    width, height, left, right, top, bottom = 360, 210, 46, 12, 30, 28
+    width, height, left, right, top, bottom = 360, 210, 54, 12, 30, 28
     points = [(x, y) for x, y in zip(curve.epochs, curve.values) if math.isfinite(y)]
     if not points:
         return f'<svg viewBox="0 0 {width} {height}"><text x="{left}" y="18">{escape(curve.title)}</text></svg>'
