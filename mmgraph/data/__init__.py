@@ -26,6 +26,7 @@ from mmgraph.data.split import (
     random_split,
     user_time_split,
 )
+from mmgraph.data.user_features import encode_user_features
 
 __all__ = [
     "DataError",
@@ -39,6 +40,7 @@ __all__ = [
     "UnknownIdError",
     "Vocabulary",
     "cold_video_split",
+    "encode_user_features",
     "from_frame",
     "global_time_split",
     "leave_last_one_out",

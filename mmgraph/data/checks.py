@@ -64,12 +64,7 @@ def times(column: pl.Series, source: Source, unit: TimeUnit = "s") -> pl.Series:
     name = column.name
     raw = column
     if column.dtype == pl.String:
-        numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
-        if numbers.null_count() > column.null_count():
-            dates = column.str.to_datetime(time_zone="UTC", strict=False)
-            column = dates.dt.epoch("us").cast(pl.Float64) / 1e6
-        else:
-            column = numbers / _PER_SECOND[unit]
+        column = _from_text(column, _PER_SECOND[unit])
     elif column.dtype.is_temporal():
         column = column.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64) / 1e6
     elif column.dtype.is_numeric():
@@ -98,6 +93,18 @@ def times(column: pl.Series, source: Source, unit: TimeUnit = "s") -> pl.Series:
             fix="pass time_unit='ms' (or 'us', 'ns'), or divide the column",
         )
     return column.rename("time")
+
+
+def _from_text(column: pl.Series, per_second: float) -> pl.Series:
+    """Seconds from text that holds numbers, or else dates; null where neither."""
+    seconds = column.str.strip_chars().cast(pl.Float64, strict=False) / per_second
+    if seconds.null_count() < len(seconds):
+        return seconds
+    try:
+        dates = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    except pl.exceptions.PolarsError:  # no date format fits
+        return seconds
+    return dates.dt.epoch("us").cast(pl.Float64) / 1e6
 
 
 def numbers(column: pl.Series, source: Source, dtype: Any = pl.Float32) -> pl.Series:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ class OGBLink:
     Args:
         name: such as ``ogbl-collab``.
         dataset: one user and one video a node (a link is an interaction of its two ends). The column ``split`` holds
-            0 train, 1 valid, 2 test; ``weight`` and ``year`` where the set has them; node features as ``node``.
+            0 train, 1 valid, 2 test; ``weight`` (1 for a link without) and ``year`` where the set has them; node
+            features as ``node``. ogbl-collab repeats links over the years: split it with ``repeats="keep"``.
         negatives: ``valid`` | ``test`` -> OGB's negative pairs: [2, n] of node rows, or [E, n] target rows for each
             positive (ogbl-citation2).
         metric: the metric the set's name stands for, such as ``hits@50`` or ``mrr``.
@@ -97,16 +100,33 @@ def read_ogb_link(
     folder = Path(meta["dir_path"]) if meta is not None else Path(root) / name.replace("-", "_")
     if not download and not ((folder / "processed" / "data_processed").exists() or (folder / "raw").is_dir()):
         raise DataError(f"{name} is not here", file=folder, fix="put it there, or pass download=True")
-    # OGB pickles numpy arrays; torch's safe loader has to be told that these are fine
-    with torch.serialization.safe_globals(_numpy_globals()):
-        source = LinkPropPredDataset(name=name, root=str(root), meta_dict=None if meta is None else dict(meta))
-        graph: dict[str, Any] = source.graph
-        parts: dict[str, Any] = source.get_edge_split()
+
+    class Local(LinkPropPredDataset):
+        """OGB's class, which calls ``torch.load`` in a way torch refuses since 2.6, with a loader that works."""
+
+        def pre_process(self) -> None:
+            processed = Path(self.root) / "processed" / "data_processed"
+            if processed.exists():
+                self.graph = load_arrays(processed)
+            else:
+                super().pre_process()
+
+        def get_edge_split(self) -> dict[str, Any]:  # type: ignore[override]
+            where = Path(self.root) / "split" / str(self.meta_info["split"])
+            if (where / "split_dict.pt").exists():
+                return load_arrays(where / "split_dict.pt")
+            return {part: load_arrays(where / f"{part}.pt") for part in _PARTS}
+
+    source = Local(name=name, root=str(root), meta_dict=None if meta is None else dict(meta))
+    graph: dict[str, Any] = source.graph
+    parts = source.get_edge_split()
     if bool(source.is_hetero) or "edge_index" not in graph:
         raise DataError(f"{name} has several node types", file=folder, fix="use a set with one node type")
     num_nodes = int(graph["num_nodes"])
     nodes = pl.DataFrame({"id": np.arange(num_nodes)})
     frame = pl.concat([_edges(parts[part], label, folder) for label, part in enumerate(_PARTS)], how="diagonal")
+    if "weight" in frame.columns:
+        frame = frame.with_columns(pl.col("weight").fill_null(1))
     node = graph.get("node_feat")
     dataset = Dataset.from_frames(
         frame,
@@ -139,8 +159,37 @@ def _negatives(part: Mapping[str, Any]) -> Tensor | None:
     return torch.as_tensor(np.asarray(part["target_node_neg"])) if "target_node_neg" in part else None
 
 
-def _numpy_globals() -> list[Any]:
-    from numpy._core.multiarray import _reconstruct, scalar
+class _OnlyArrays(pickle.Unpickler):
+    """Unpickles arrays, tensors and containers, and nothing that could run code."""
 
-    kinds = {type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")}
-    return [_reconstruct, scalar, np.ndarray, np.dtype, *kinds]
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED or (module in ("numpy", "numpy.dtypes") and name.endswith("DType")):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+
+
+_ALLOWED = {
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("_codecs", "encode"),
+}
+
+
+def load_arrays(path: str | Path) -> dict[str, Any]:
+    """A dict of arrays or tensors that ``torch.save`` wrote, of any pickle protocol.
+
+    torch's own safe loader does not read protocol 4, which OGB writes; this one allows arrays and tensors only.
+
+    Raises:
+        DataError: the file holds anything else, or is damaged.
+    """
+    only_arrays = SimpleNamespace(
+        Unpickler=_OnlyArrays, load=lambda file, **options: _OnlyArrays(file, **options).load(), __name__="only_arrays"
+    )
+    try:
+        return torch.load(path, weights_only=False, pickle_module=only_arrays, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise DataError(f"cannot be read: {error}", file=path, fix="download the set again") from error
