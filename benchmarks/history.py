@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -83,8 +84,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--users", type=int, default=300, help="calls each")
     parser.add_argument("--slow-users", type=int, default=10, help="calls of self-attention over everything")
+    parser.add_argument("--threads", type=int, default=1, help="a service spends its cores on different users")
     parser.add_argument("--dry", action="store_true", help="print only")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     row: dict[str, Any] = {
         "benchmark": "interest of one user in a long history",
         "steps": arguments.steps,
@@ -94,7 +97,7 @@ def main() -> None:
         "users": arguments.users,
         "threads": torch.get_num_threads(),
         "milliseconds": measure(arguments.steps, arguments.users, arguments.slow_users),
-        "command": "python -m benchmarks.history " + " ".join(sys.argv[1:]),
+        "command": "python -m benchmarks.history " + shlex.join(sys.argv[1:]),
         "environment": environment(),
     }
     print(json.dumps(row["milliseconds"], indent=1))
