@@ -101,7 +101,7 @@ class Features:
         given = Vocabulary(ids, source)
         if len(given) != len(matrix):
             raise source.error(f"{len(given)} ids but {len(matrix)} feature rows", fix="give one row for each id")
-        rows = torch.from_numpy(videos.rows(given.ids, source=source))
+        rows = as_tensor(videos.rows(given.ids, source=source))
         full = torch.zeros(len(videos), matrix.shape[1])
         present = torch.zeros(len(videos), dtype=torch.bool)
         full[rows], present[rows] = matrix, True
