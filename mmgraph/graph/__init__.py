@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmgraph.graph.build import build_graph
+from mmgraph.graph.exposure import CoExposure, Exposures
 from mmgraph.graph.histories import Histories, HistoryBatch, HistorySampler
 from mmgraph.graph.samplers import PairBatch, PairSampler, RowBatch, RowSampler, Sampler
 from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, TimeDecay, Transform
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph as MultimodalGraph
 
 __all__ = [
+    "CoExposure",
     "EdgeDrop",
+    "Exposures",
     "Histories",
     "HistoryBatch",
     "HistorySampler",

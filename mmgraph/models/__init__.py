@@ -9,6 +9,7 @@ from mmgraph.models.dssm import DSSM
 from mmgraph.models.gru4rec import GRU4Rec
 from mmgraph.models.lightgcn import BPRMF, LightGCN
 from mmgraph.models.mmgcn import MMGCN, HeteroMMGCN
+from mmgraph.models.mmoe import MMoE
 from mmgraph.models.multvae import VGAE, MultVAE
 from mmgraph.models.neighbours import EASE, ItemKNN, Popularity
 from mmgraph.models.neumf import NeuMF
@@ -31,6 +32,7 @@ __all__ = [
     "HeteroMMGCN",
     "ItemKNN",
     "LightGCN",
+    "MMoE",
     "MultVAE",
     "NeuMF",
     "Popularity",
