@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,8 @@ def peak_bytes(function: Callable[[], object], device: torch.device | str = "cpu
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         function()
-    results = record.profiler.kineto_results  # type: ignore[union-attr]
-    events = [e for e in results.events() if e.name() == "[memory]" and e.nbytes()]
+    kineto: Any = record.profiler
+    events = [e for e in kineto.kineto_results.events() if e.name() == "[memory]" and e.nbytes()]
     held = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         held += event.nbytes()

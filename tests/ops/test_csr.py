@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, spmm
 from tests.ops.op_graphs import graphs, hub_graph, normal
 
 
@@ -56,6 +56,7 @@ def test_normalized_equals_the_dense_formula_and_isolated_nodes_give_zero(store,
     sym = a.normalized("sym", store=store)
     torch.testing.assert_close(sym.dense(), inverse.sqrt()[:, None] * dense * inverse.sqrt())
     assert sym.symmetric
+    torch.testing.assert_close(spmm(sym, torch.eye(6)), sym.dense())
     assert (sym.values is not None) == (store or weighted)
     row = a.normalized("row", store=store)
     torch.testing.assert_close(row.dense(), inverse[:, None] * dense)

@@ -55,7 +55,7 @@ def same(impl, a, heads, width, dtype, off=False):
     torch.testing.assert_close(ours, torch.autograd.grad(truth, (logits, x), grad), **TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("share", [4, 16])
+@pytest.mark.parametrize("share", [4, 16, 256])
 def test_triton_merges_the_pieces_of_a_hub_row(share, monkeypatch):
     monkeypatch.setattr(kernels, "SHARE", share)
     a = hub_graph(edges=120)

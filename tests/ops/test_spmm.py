@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, edge_dot, spmm
-from mmgraph.ops.spmm import backend, operand, pattern
+from mmgraph.ops.spmm import backend, cpu, operand, pattern
 from mmgraph.ops.spmm import triton as kernels
 from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
 
@@ -184,12 +184,21 @@ def test_spmm_refuses_sizes_that_do_not_fit():
         edge_dot(a, torch.zeros(30, 2), torch.zeros(30, 2))
 
 
-def test_a_large_graph_is_right_on_every_thread_split():
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rows_of_uneven_degree_are_cut_by_edges(threads, weighted, monkeypatch):
+    monkeypatch.setattr(cpu, "_SMALL", 100)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(1)
-    a = CSR.from_edges(
-        torch.randint(0, 500, (20_000,), generator=generator),
-        torch.randint(0, 700, (20_000,), generator=generator),
-        (500, 700),
-    ).normalized("sym")
+    row = torch.cat(
+        [torch.randint(0, 50, (9_000,), generator=generator), torch.randint(50, 500, (3_000,), generator=generator)]
+    )
+    a = CSR.from_edges(row, torch.randint(0, 700, (12_000,), generator=generator), (510, 700))
+    a = a.normalized("sym") if weighted else a
+    assert (len(cpu._cuts(a.indptr, a.num_edges)) > 2) == (threads == 2)
     x = normal(700, 96)
-    torch.testing.assert_close(spmm(a, x), dense(a, x), rtol=1e-4, atol=1e-5)
+    out, truth = spmm(a, x), dense(a, x)
+    torch.testing.assert_close(out, truth, rtol=1e-4, atol=1e-4)
+    grad = torch.randn_like(truth)
+    ours = torch.autograd.grad(out, x, grad)
+    torch.testing.assert_close(ours, torch.autograd.grad(truth, x, grad), rtol=1e-4, atol=1e-4)

@@ -23,13 +23,18 @@ def sorted_stably(scores, k):
     st.integers(1, 20),
     st.sampled_from([2, 50, 10**6]),
     st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    st.sampled_from([None, 0.0, -0.5]),
     st.integers(0, 2**31),
 )
-def test_best_of_equals_a_stable_sort_ties_and_infinities_included(rows, width, k, levels, dtype, seed):
+def test_best_of_equals_a_stable_sort_ties_and_infinities_included(rows, width, k, levels, dtype, ceiling, seed):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(-levels, levels, (rows, width), generator=generator).to(dtype) / levels
+    if ceiling is not None:
+        scores = scores.clamp(max=ceiling)
     scores[torch.rand(rows, width, generator=generator) < 0.3] = -torch.inf
     scores[torch.rand(rows, width, generator=generator) < 0.05] = -0.0
+    if ceiling == -0.5:
+        scores = scores - 1
     value, index = sorted_stably(scores, k)
     best = best_of(scores, k)
     assert torch.equal(best.video, index)

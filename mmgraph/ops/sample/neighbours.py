@@ -96,7 +96,6 @@ def k_hop(a: CSR, seeds: Tensor, fanouts: Sequence[int], generator: torch.Genera
             (seeds.numel(), source.numel()),
         )
         blocks.append(Block(graph, source, seeds, edges[order]))
-        local[source] = -1
         seeds = source
     return blocks[::-1]
 
