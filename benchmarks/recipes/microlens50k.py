@@ -21,7 +21,7 @@ from mmgraph.nn import CausalTransformer
 from mmgraph.train import FitConfig
 
 RANKING = EvalConfig(k=(5, 10, 20), groups=("all",), auc=False)
-NEXT_VIDEO = FitConfig(epochs=24, batch_size=1024, learning_rate=2e-3, monitor="ndcg@10", eval_every=4, patience=2)
+NEXT_VIDEO = FitConfig(epochs=20, batch_size=1024, learning_rate=2e-3, monitor="ndcg@10", eval_every=5, patience=1)
 GRAPH = FitConfig(epochs=80, batch_size=8192, learning_rate=1e-2, monitor="ndcg@10", eval_every=10, patience=1)
 
 
@@ -108,4 +108,5 @@ def graph_temporal() -> Experiment:
             "negatives": 1024,
         },
         epoch_transforms=(EdgeDrop(0.5),),
+        fit=NEXT_VIDEO.model_copy(update={"epochs": 16, "batch_size": 2048, "learning_rate": 3e-3}),
     )

@@ -44,7 +44,7 @@ def lightgcn_time() -> Experiment:
         split=mlsmall_time,
         model=LightGCN,
         model_args={"num_layers": 3, "l2": 1e-3},
-        fit=FitConfig(epochs=100, batch_size=2048, learning_rate=5e-3, eval_every=5, patience=4),
+        fit=FitConfig(epochs=40, batch_size=2048, learning_rate=1e-2, eval_every=5, patience=4),
         evaluate=_ranking(),
         baselines=(popularity(),),
     )
@@ -62,7 +62,7 @@ def time_attention(use_time: bool = True) -> Experiment:
         name="mlsmall-time-attention" if use_time else "mlsmall-time-attention-off",
         model=TemporalGraph,
         model_args={"propagation": partial(LightGCN, num_layers=2), "temporal": layer},
-        fit=FitConfig(epochs=20, batch_size=2048, learning_rate=5e-3, patience=4),
+        fit=FitConfig(epochs=15, batch_size=2048, learning_rate=5e-3, eval_every=3, patience=3),
     )
 
 
