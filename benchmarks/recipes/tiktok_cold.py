@@ -42,7 +42,7 @@ def content_vae() -> Experiment:
         split=tiktok,
         model=ContentVAE,
         model_args={**CONTENT, "embedding_dim": 64, "temperature": 0.2, "anneal_steps": 100},
-        fit=FitConfig(learning_rate=1e-4, batch_size=1024, epochs=10, patience=4, monitor=MONITOR),
+        fit=FitConfig(learning_rate=2e-4, batch_size=1024, epochs=6, patience=6, monitor=MONITOR),
         evaluate=EVALUATE,
         baselines=(visual_mean(), content_mean(), dropoutnet(), clcrec()),
     )
@@ -54,7 +54,7 @@ def dropoutnet() -> Experiment:
         name="tiktok-cold-dropoutnet",
         model=DropoutNet,
         model_args={},
-        fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=20, patience=5, monitor=MONITOR),
+        fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
     )
 
 
@@ -64,7 +64,7 @@ def clcrec() -> Experiment:
         name="tiktok-cold-clcrec",
         model=CLCRec,
         model_args={},
-        fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=20, patience=5, monitor=MONITOR),
+        fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
     )
 
 
