@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -123,7 +123,7 @@ class Sequential(Recommender):
         return HistorySampler(graph, batch_size, self.max_len)
 
 
-def in_blocks(past: Histories, encode) -> Tensor:
+def in_blocks(past: Histories, encode: Callable[[Histories, Tensor], Tensor]) -> Tensor:
     """Encodes histories in blocks of similar length, so that little is padding; rows come back in their order.
 
     Args:
@@ -135,6 +135,7 @@ def in_blocks(past: Histories, encode) -> Tensor:
     while start < len(order):
         longest = max(int(past.length[order[start]]), 1)
         rows = order[start : start + max(STEPS // longest, 1)]
-        parts.append(encode(Histories(*(t[rows, :longest] for t in past[:3]), past.length[rows]), rows))
+        video, mask, time = (t[rows, :longest] for t in (past.video, past.mask, past.time))
+        parts.append(encode(Histories(video, mask, time, past.length[rows]), rows))
         start += len(rows)
     return torch.cat(parts)[order.argsort()]
