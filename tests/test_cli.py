@@ -194,3 +194,14 @@ def test_the_installed_command_runs():
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: 'nothing' is not MODULE:FUNCTION")
+
+
+def test_inspect_reports_and_explains_an_unknown_folder(tmp_path):
+    (tmp_path / "interactions.csv").write_text("user_id,video_id\nann,1\nann,2\nbob,1\n")
+    shown = call("inspect", str(tmp_path / "interactions.csv"))
+    assert shown.exit_code == 0, shown.output
+    assert "interactions   3" in shown.output
+    (tmp_path / "empty").mkdir()
+    refused = call("inspect", str(tmp_path / "empty"))
+    assert refused.exit_code == 1
+    assert "no known layout" in refused.output

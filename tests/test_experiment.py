@@ -207,7 +207,15 @@ def test_transforms_change_the_graph_but_not_the_mask():
     assert ready.graph.seen.num_edges < ready.seen.num_edges == len(ready.split.train)
     same = prepare(toy(transforms=(EdgeDrop(0.5),)), 0)
     assert torch.equal(ready.graph.seen.indices, same.graph.seen.indices)
+    torch.manual_seed(123)  # whatever the caller's generator is at
+    same = prepare(toy(transforms=(EdgeDrop(0.5),)), 0)
     assert torch.equal(ready.model.user, same.model.user)
+    assert not torch.equal(ready.model.user, prepare(toy(), 1).model.user)
+
+
+def test_training_is_judged_under_the_mask_of_the_split(tmp_path):
+    result = run(toy(transforms=(EdgeDrop(0.5),)), 0, tmp_path)
+    assert result.training["monitor"] == result.valid["all"]["recall@5"]
 
 
 def test_restore_gives_back_the_trained_model(tmp_path):

@@ -121,19 +121,19 @@ def test_explain_counts_the_paths_and_measures_likeness():
     # target 3. user 0 watched 0, 1, 2. others: 1 watched 0, 3; 2 watched 0, 1, 3; 3 watched 1
     pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 3), (2, 0), (2, 1), (2, 3), (3, 1)]
     graph = graph_of([*pairs, (1, 0)], 4, 4)  # a repeated pair is one path
-    values = torch.tensor([[1.0, 0], [0, 2], [3, 3], [0, 1]])
+    values = torch.tensor([[0.0, 5], [0, 2], [3, 3], [0, 1]])
     graph.modalities = ["visual", "audio"]
     absent = Features(values, torch.tensor([True, True, True, False]))
     partly = Features(values, torch.tensor([False, True, True, True]))
     graph.features = {"visual": partly, "audio": absent}.__getitem__
-    why = explain(graph, 0, 3, k=2)
+    why = explain(graph, 0, 3, k=3)
     assert isinstance(why, Explanation)
     co = [r for r in why.reasons if r.kind == "co-watched"]
     # through 0: users 1 and 2, 2 / sqrt(3 · 2); through 1: user 2, 1 / sqrt(3 · 2)
     assert [(r.video, r.count, r.users) for r in co] == [(0, 2, (1, 2)), (1, 1, (2,))]
     assert [r.strength for r in co] == pytest.approx([2 / 6**0.5, 1 / 6**0.5])
     look = [r for r in why.reasons if r.kind == "visual"]
-    assert [r.video for r in look] == [1, 2]  # 0 would be last and is absent
+    assert [r.video for r in look] == [1, 2]  # 0 has none
     assert [r.strength for r in look] == pytest.approx([1, 0.5**0.5])
     assert not [r for r in why.reasons if r.kind == "audio"]  # the target has none
     assert isinstance(co[0], Reason)
@@ -146,6 +146,10 @@ def test_explain_is_empty_without_history_and_never_names_the_video_itself():
     assert explain(graph, 0, 1).reasons == ()  # nobody else watched it
     with pytest.raises(IndexError):
         explain(graph, 0, 2)
+    watched = graph_of([(0, 0), (0, 1), (1, 0), (1, 1)], 2, 2)
+    assert [(r.video, r.count) for r in explain(watched, 0, 1).reasons] == [
+        (0, 1)
+    ]  # the user is no witness of their own
 
 
 def test_explanation_reads_as_sentences():
