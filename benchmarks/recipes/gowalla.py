@@ -1,7 +1,7 @@
 """Gowalla check-ins, the split LightGCN was published on: protocol ``gowalla-lightgcn``.
 
-The published numbers train on train + valid and are tested at the end; here the epoch is chosen on valid, so the model sees
-fewer edges than the papers' and its row is not the papers' row.
+The published numbers train on train + valid and are tested at the end; here the epoch is chosen on valid, so the model
+sees fewer edges than the papers' and its row is not the papers' row.
 """
 
 from __future__ import annotations

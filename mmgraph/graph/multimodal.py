@@ -13,6 +13,7 @@ from torch_geometric.data import HeteroData
 from mmgraph.data.dataset import Features
 from mmgraph.graph.histories import Histories, OrderedEvents, histories, order_events
 from mmgraph.ops import CSR
+from mmgraph.ops.csr import Norm
 
 EdgeType = tuple[str, str, str]
 T = TypeVar("T")
@@ -39,24 +40,24 @@ class MultimodalGraph(HeteroData):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.__dict__["_derived"] = {}
+        vars(self)["_derived"] = {}
 
     def __copy__(self) -> MultimodalGraph:
         out = super().__copy__()
-        out.__dict__["_derived"] = dict(self.__dict__["_derived"])
+        vars(out)["_derived"] = dict(vars(self)["_derived"])
         return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MultimodalGraph:
         bare = copy.copy(self)
-        bare.__dict__["_derived"] = {}
+        vars(bare)["_derived"] = {}
         return super(MultimodalGraph, bare).__deepcopy__(memo)
 
     def _cached(self, name: tuple, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
         versions = tuple((id(t), t._version) for t in sources)
-        hit = self.__dict__["_derived"].get(name)
+        hit = vars(self)["_derived"].get(name)
         if hit is None or hit[0] != versions:
             hit = (versions, tuple(sources), make())  # holding the sources keeps their ids from being reused
-            self.__dict__["_derived"][name] = hit
+            vars(self)["_derived"][name] = hit
         return hit[2]
 
     @property
@@ -153,7 +154,7 @@ class MultimodalGraph(HeteroData):
     def adjacency(
         self,
         edge_types: Sequence[EdgeType | str] | EdgeType | str = "interacts",
-        norm: str | None = "sym",
+        norm: Norm | None = "sym",
         weighted: bool = True,
     ) -> CSR:
         """The adjacency matrix over the stacked nodes of some edge types, ready for ``ops.spmm``.
@@ -173,8 +174,7 @@ class MultimodalGraph(HeteroData):
         Raises:
             KeyError: an edge type the graph does not have.
         """
-        names = [edge_types] if isinstance(edge_types, str) or _is_triple(edge_types) else list(edge_types)
-        types = [self._edge_type(name) for name in names]
+        types = [self._edge_type(name) for name in _listed(edge_types)]
         stores = [self[t] for t in types]
         sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
         counts = tuple(int(self[t].num_nodes) for t in self.node_types)
@@ -198,7 +198,7 @@ class MultimodalGraph(HeteroData):
 
         return self._cached(("adjacency", tuple(types), norm, weighted, counts), sources, make)
 
-    def relation(self, edge_type: EdgeType | str, norm: str | None = "sym", weighted: bool = True) -> CSR:
+    def relation(self, edge_type: EdgeType | str, norm: Norm | None = "sym", weighted: bool = True) -> CSR:
         """One edge type as a rectangular CSR [n_target, n_source]: row = target, column = source.
 
         Args:
@@ -294,5 +294,11 @@ class MultimodalGraph(HeteroData):
         return out
 
 
-def _is_triple(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and value[0] in ("user", "video")
+def _listed(edge_types: Sequence[EdgeType | str] | EdgeType | str) -> list[EdgeType | str]:
+    """One edge type, as a name or a triple of names, or several of them: as a list."""
+    if isinstance(edge_types, str):
+        return [edge_types]
+    if len(edge_types) == 3 and edge_types[0] in ("user", "video"):
+        source, relation, target = map(str, edge_types)
+        return [(source, relation, target)]
+    return list(edge_types)

@@ -80,7 +80,7 @@ class MMGCN(Recommender):
             feature = graph.features(m)
             content = self.project[m](feature.values) * feature.present.unsqueeze(1)
             x = F.normalize(torch.cat([self.preference[m], content]), dim=1)
-            *first, last = self.convs[m]
+            *first, last = self.convs[m].children()
             for conv in first:
                 x = conv(x, self.identity, adjacency)
             views.append(last(x, self.identity, adjacency, rows=stacked))
@@ -165,12 +165,9 @@ class HeteroMMGCN(Recommender):
         kept = {t: [state] for t, state in x.items()}
         at = {} if rows is None else {"user": rows.user, "video": rows.video}
         for depth, layer in enumerate(self.layers):
-            last = depth == len(self.layers) - 1
-            here = at if last else {}
-            x = {
-                t: F.leaky_relu(conv(x, sources[t], own=F.embedding(here[t], x[t]) if t in here else x[t], rows=here.get(t)))
-                for t, conv in layer.items()
-            }
+            here = at if depth == len(self.layers) - 1 else {}
+            own = x | {t: F.embedding(rows, x[t]) for t, rows in here.items()}
+            x = {t: F.leaky_relu(conv(x, sources[t], own[t], here.get(t))) for t, conv in layer.named_children()}
             for t, state in x.items():
                 kept[t].append(state)
         out = {}
@@ -195,8 +192,8 @@ class HeteroMMGCN(Recommender):
         rows, at = batch_rows(batch)
         nodes = self.nodes(graph, rows)
         emb = Embeddings(nodes["user"], nodes["video"])
-        own = embedding_l2(F.embedding(rows.user, self.user), F.embedding(rows.video, self.video)) * (len(rows.user) / len(batch.user))
-        terms = {**pair_terms(self, emb, at), "l2": self.l2 * own}
+        own = embedding_l2(F.embedding(rows.user, self.user), F.embedding(rows.video, self.video))
+        terms = {**pair_terms(self, emb, at), "l2": self.l2 * own * (len(rows.user) / len(batch.user))}
         if self.align and len(self.modalities) > 1:
             views, present = {}, {}
             chosen = rows.video[torch.unique(at.positive)]

@@ -10,8 +10,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mall
 def reuse_freed_memory(limit: int = 1 << 30) -> bool:
     """Tells glibc's malloc to keep blocks up to ``limit`` bytes when they are freed, for the rest of the process.
 
-    By default glibc returns each tensor of more than 128 KiB (32 MiB at most) to the system and maps a new one, and every
-    page of it faults again. A LightGCN step on a graph of 16,000 nodes spends half its time there. Numbers do
+    By default glibc returns each tensor of more than 128 KiB (32 MiB at most) to the system and maps a new one, and
+    every page of it faults again. A LightGCN step on a graph of 16,000 nodes spends half its time there. Numbers do
     not change; the process keeps its peak memory until it ends. The effect is that of the environment variables
     ``MALLOC_MMAP_THRESHOLD_`` and ``MALLOC_TRIM_THRESHOLD_``.
 

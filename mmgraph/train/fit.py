@@ -36,18 +36,18 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(1000, ge=0)
-    batch_size: int = Field(2048, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    patience: int = Field(20, ge=1, description="validations without a rise of `monitor` before stopping")
-    eval_every: int = Field(1, ge=1)
+    epochs: int = Field(default=1000, ge=0)
+    batch_size: int = Field(default=2048, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    patience: int = Field(default=20, ge=1, description="validations without a rise of `monitor` before stopping")
+    eval_every: int = Field(default=1, ge=1)
     monitor: str = "recall@20"
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
-    clip_norm: float | None = Field(None, gt=0)
-    reuse_memory: bool = Field(True, description="on CPU, call reuse_freed_memory: twice as fast, same numbers")
-    checkpoint_seconds: float = Field(20.0, ge=0, description="least time between checkpoints")
+    clip_norm: float | None = Field(default=None, gt=0)
+    reuse_memory: bool = Field(default=True, description="on CPU, call reuse_freed_memory: twice as fast, same numbers")
+    checkpoint_seconds: float = Field(default=20.0, ge=0, description="least time between checkpoints")
 
 
 @dataclass

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from mmgraph.data.dataset import Features
 
+from mmgraph.data.dataset import Features
 from mmgraph.graph import EdgeDrop, ModalityKNN, PairSampler, RowBatch, RowSampler, Sampler, TimeDecay, Transform
 from mmgraph.graph.samplers import dense_rows, epoch_generator
 from tests.worlds import twelve_nodes

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from mmgraph.data.dataset import Features
 
+from mmgraph.data.dataset import Features
 from mmgraph.models import MMGCN, HeteroMMGCN
 from tests.models.test_lightgcn import dense_adjacency
 from tests.worlds import twelve_nodes
