@@ -205,3 +205,14 @@ def test_inspect_reports_and_explains_an_unknown_folder(tmp_path):
     refused = call("inspect", str(tmp_path / "empty"))
     assert refused.exit_code == 1
     assert "no known layout" in refused.output
+
+
+def test_a_file_finds_its_neighbours_from_anywhere(recipe, monkeypatch):
+    folder = recipe / "elsewhere"
+    folder.mkdir()
+    (folder / "neighbour_of_test_cli.py").write_text("from recipes_of_test_cli import knn as original\n")
+    (folder / "variant_of_test_cli.py").write_text(
+        "from neighbour_of_test_cli import original\n\n\ndef renamed():\n    return original().variant(name='renamed')\n"
+    )
+    assert cli.load_experiment("elsewhere/variant_of_test_cli.py:renamed").name == "renamed"
+    sys.modules.pop("neighbour_of_test_cli", None)
