@@ -41,18 +41,19 @@ class NCFHead(Head):
         self.embedding_dim, self.shared = embedding_dim, shared
         self.user_layer = nn.Linear(embedding_dim, hidden[0], bias=False)
         self.video_layer = nn.Linear(embedding_dim, hidden[0])
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.out = nn.Linear(embedding_dim + hidden[-1], 1)
         # the two halves of one matrix [hidden, 2D]: Xavier by its fan-in, not by a half's
         joined = nn.init.xavier_uniform_(torch.empty(hidden[0], 2 * embedding_dim))
         with torch.no_grad():
             self.user_layer.weight.copy_(joined[:, :embedding_dim])
             self.video_layer.weight.copy_(joined[:, embedding_dim:])
-        for layer in self.layers:
+        dense = [nn.Linear(a, b) for a, b in pairwise(hidden)]
+        self.layers = nn.ModuleList(dense)
+        for layer in dense:
             nn.init.xavier_uniform_(layer.weight)
         nn.init.constant_(self.out.weight[:, :embedding_dim], 1.0)  # starts as a dot product plus a little
         nn.init.normal_(self.out.weight[:, embedding_dim:], std=0.01)
-        for layer in (self.video_layer, *self.layers, self.out):
+        for layer in (self.video_layer, *dense, self.out):
             nn.init.zeros_(layer.bias)
 
     def forward(self, user: Tensor, video: Tensor) -> Tensor:
@@ -81,7 +82,9 @@ class NCFHead(Head):
         return p @ q.T + torch.cat(blocks) + self.out.bias
 
     def _paths(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return (rows, rows) if self.shared else rows.split(self.embedding_dim, dim=-1)
+        if self.shared:
+            return rows, rows
+        return rows[..., : self.embedding_dim], rows[..., self.embedding_dim :]
 
     def _perceptron(self, first: Tensor, weight: Tensor) -> Tensor:
         """From the first layer's sums [b, n, hidden] to the MLP's share of the logit [b, n]."""
