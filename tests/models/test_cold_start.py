@@ -60,6 +60,9 @@ def test_embed_gives_what_the_graph_gives_a_video_without_users(cls):
     emb = model.encode(more)
     torch.testing.assert_close(model.embed(new), emb.video[7:], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(emb.video[:7], model.encode(graph).video, atol=1e-6, rtol=1e-5)
+    # video 6 was in the catalogue, but nobody watched it: its id was never trained and must not count
+    unseen = model.embed({m: graph.features(m).take(torch.tensor([6])) for m in graph.modalities})
+    torch.testing.assert_close(unseen, emb.video[6:7], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(emb.user, model.encode(graph).user, atol=1e-6, rtol=1e-5)
 
 

@@ -227,3 +227,12 @@ def test_vgae_is_lightgcn_with_a_vae_head():
     assert all(torch.equal(terms[0][k], terms[1][k]) for k in terms[0])
     mean = named.head.posterior(named.encode(graph).user)[0]
     torch.testing.assert_close(named.score(named.encode(graph), torch.arange(5)), mean @ named.encode(graph).video.T)
+
+
+def test_on_a_graph_the_kl_is_a_mean_over_the_batchs_users_times_beta():
+    graph = twelve_nodes()
+    model = LightGCN(graph, embedding_dim=6, head=VAEHead(6, beta=0.3, anneal_steps=0))
+    batch = next(iter(model.sampler(graph, 8).epoch(0, 0)))
+    mean, log_var = model.head.posterior(model.encode(graph).user[batch.user])
+    kl = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1).mean()
+    torch.testing.assert_close(model.loss(graph, batch)["kl"], 0.3 * kl)
