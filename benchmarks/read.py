@@ -42,8 +42,8 @@ def make(path: Path, rows: int) -> None:
     while len(keys) < rows:
         want = int((rows - len(keys)) * 1.3) + 1000
         # powers of uniforms: heads, and tails around 5 on both sides, so that the core has something to drop
-        user = (users * rng.random(want) ** 5).astype(np.int64)
-        video = (videos * rng.random(want) ** 12).astype(np.int64)
+        user = (users * rng.random(want) ** 4).astype(np.int64)
+        video = (videos * rng.random(want) ** 6).astype(np.int64)
         keys = np.unique(np.concatenate([keys, user * videos + video]))
     keys = rng.permutation(keys)[:rows]
     raw_user, raw_video = rng.permutation(users) * 7 + 1_000_003, rng.permutation(videos) * 13 + 5_000_011

@@ -177,7 +177,9 @@ class Dataset:
         for modality, features in self.features.items():
             if len(features.values) != self.num_videos:
                 raise DataError(
-                    f"{len(features.values)} feature rows for {self.num_videos} videos", column=modality, fix=fix
+                    f"{len(features.values)} feature rows for {self.num_videos} videos",
+                    column=modality,
+                    fix=f"{fix}, or a pair (raw ids, matrix) when some videos have none",
                 )
         if self.user_features is not None and len(self.user_features) != self.num_users:
             raise DataError(f"{len(self.user_features)} user feature rows for {self.num_users} users", fix=fix)
@@ -496,13 +498,7 @@ def _features(modality: str, given: Any, videos: Vocabulary, *, known_order: boo
         raise source.error(
             "a matrix without a videos table has no row order", fix="pass videos=, or a pair (raw ids, matrix)"
         )
-    made = given if isinstance(given, Features) else Features(finite_matrix(given, "features", source))
-    if len(made.values) != len(videos):
-        raise source.error(
-            f"{len(made.values)} feature rows for {len(videos)} videos",
-            fix="give one row for each video in row order, or a pair (raw ids, matrix) when some have none",
-        )
-    return made
+    return given if isinstance(given, Features) else Features(finite_matrix(given, "features", source))
 
 
 def _entities(videos: Vocabulary, pairs: Any) -> Entities:

@@ -80,14 +80,14 @@ def test_times_from_dates_and_text():
 @pytest.mark.parametrize(
     ("policy", "videos", "kept", "weights"),
     [
-        ("keep", [0, 1, 0, 0], [5.0, 1.0, 9.0, 5.0], [1.0, 1.0, 2.0, 4.0]),
-        ("first", [0, 1], [5.0, 1.0], [1.0, 1.0]),  # of two rows at time 5 the first in the file
-        ("last", [1, 0], [1.0, 9.0], [1.0, 2.0]),
-        ("sum", [0, 1], [5.0, 1.0], [7.0, 1.0]),
+        ("keep", [1, 0, 1, 1], [5.0, 1.0, 9.0, 5.0], [1.0, 1.0, 2.0, 4.0]),
+        ("first", [1, 0], [5.0, 1.0], [1.0, 1.0]),  # of two rows at time 5 the first in the file
+        ("last", [0, 1], [1.0, 9.0], [1.0, 2.0]),
+        ("sum", [1, 0], [5.0, 1.0], [7.0, 1.0]),
     ],
 )
 def test_what_duplicates_mean(policy, videos, kept, weights):
-    frame = {"user": [7] * 4, "video": [3, 4, 3, 3], "time": [5, 1, 9, 5], "weight": [1, 1, 2, 4]}
+    frame = {"user": [7] * 4, "video": [4, 3, 4, 4], "time": [5, 1, 9, 5], "weight": [1, 1, 2, 4]}
     table = Dataset.from_frames(frame, duplicates=policy).interactions
     assert table["video"].to_list() == videos
     assert table["time"].to_list() == kept
@@ -135,6 +135,8 @@ def test_features_by_row_or_by_id():
     assert list(dataset.features) == ["visual", "audio"], "the dataset itself does not change"
     with pytest.raises(DataError, match="no row order"):
         Dataset.from_frames(FRAME, features={"visual": matrix[:2]})
+    with pytest.raises(DataError, match=r"column 'visual': 2 feature rows for 3 videos.*pair \(raw ids, matrix\)"):
+        Dataset.from_frames(FRAME, videos=VIDEOS, features={"visual": matrix[:2]})
     dense = Dataset.from_frames({"user": [1, 2], "video": [1, 0]}, features={"visual": matrix[:2]})
     assert dense.features["visual"].values[1].tolist() == [2, 3]
 
