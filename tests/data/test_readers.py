@@ -137,6 +137,7 @@ def test_lightgcn(tmp_path: Path):
     assert raw_pairs(dataset) == set(layouts.PAIRS)
     split = published_split(dataset, "split", seen_at_test="train+valid")
     assert (len(split.train), len(split.valid), split.num_test) == (10, 5, 5)
+    assert split.valid["video"].to_list() == [(u + 3) % 8 for u in range(5)]
     two = read_lightgcn(tmp_path / "train.txt", tmp_path / "test.txt", name="two")
     assert two.num_interactions == 15
     with pytest.raises(DataError, match="the test file is missing"):
@@ -208,6 +209,9 @@ def test_movielens(tmp_path: Path):
     assert list(read_movielens(folder).entities) == ["genre"]
     layouts.write(folder / "ratings.csv", ["userId,movieId,rating,timestamp", "1,77,4,5"])
     with pytest.raises(DataError, match=r"ratings\.csv, line 2, column 'movieId': unknown id 77"):
+        read_movielens(folder)
+    layouts.write(folder / "movies.csv", ["movieId,title,genres", "10,A,Drama", "10,B,Drama"])
+    with pytest.raises(DataError, match=r"movies\.csv, line 3, column 'movieId': id 10 appears a second time"):
         read_movielens(folder)
 
 

@@ -45,8 +45,7 @@ def read_movielens(
     folder = existing(path, "folder")
     ratings, source = read_csv(folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
     movies, movies_source = read_csv(folder / "movies.csv", required=("movieId", "title", "genres"))
-    unknown = Vocabulary(movies["movieId"], movies_source)
-    unknown.rows(ratings["movieId"], source=source, column="movieId")
+    Vocabulary(movies["movieId"], movies_source)  # refuses a film with two lines while lines are still known
     if not unrated:
         movies = movies.filter(pl.col("movieId").is_in(ratings["movieId"].unique().implode()))
     videos = movies.with_columns(
