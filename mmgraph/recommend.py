@@ -280,7 +280,7 @@ def explain(graph: MultimodalGraph, user: int, video: int, k: int = 3) -> Explan
 
     Two kinds. *Co-watching*: user → v' → u' → video over ``interacts`` edges, one reason for each watched v' with its
     number of paths n and strength n / sqrt(d_v' d_v), where d counts the users of a video. *Likeness*: the
-    cosine between the features of the video and of each watched v', per modality, where both have it.
+    cosine between the features of the video and of each watched v', per modality, where both have it and it is above 0.
 
     Args:
         graph: users, videos, modalities.
@@ -325,7 +325,8 @@ def explain(graph: MultimodalGraph, user: int, video: int, k: int = 3) -> Explan
             continue
         cosine = torch.nn.functional.cosine_similarity(features.values[have], features.values[video][None], dim=1)
         best = best_of(cosine[None], min(k, len(have)))
-        reasons += [Reason(modality, int(have[i]), float(cosine[i])) for i in best.video[0].tolist()]
+        # features may be centred, and what points the other way is no likeness
+        reasons += [Reason(modality, int(have[i]), float(cosine[i])) for i in best.video[0].tolist() if cosine[i] > 0]
     return Explanation(user, video, tuple(reasons))
 
 

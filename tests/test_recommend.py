@@ -137,6 +137,8 @@ def test_explain_counts_the_paths_and_measures_likeness():
     assert [r.strength for r in look] == pytest.approx([1, 0.5**0.5])
     assert not [r for r in why.reasons if r.kind == "audio"]  # the target has none
     assert isinstance(co[0], Reason)
+    values[2] = -values[2]
+    assert [r.video for r in explain(graph, 0, 3, k=3).reasons if r.kind == "visual"] == [1]  # opposite is not alike
 
 
 def test_explain_is_empty_without_history_and_never_names_the_video_itself():
