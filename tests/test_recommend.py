@@ -138,6 +138,7 @@ def test_explain_counts_the_paths_and_measures_likeness():
     assert not [r for r in why.reasons if r.kind == "audio"]  # the target has none
     assert isinstance(co[0], Reason)
     values[2] = -values[2]
+    graph.features = {"visual": Features(values, partly.present), "audio": absent}.__getitem__
     assert [r.video for r in explain(graph, 0, 3, k=3).reasons if r.kind == "visual"] == [1]  # opposite is not alike
 
 
@@ -165,7 +166,7 @@ def test_explain_runs_on_a_real_graph():
     frame = pl.DataFrame(
         {"user_id": [u for u in range(6) for _ in range(5)], "video_id": [v for _ in range(6) for v in range(5)]}
     )
-    data = Dataset.from_frames(frame, features={"visual": torch.eye(5)})
+    data = Dataset.from_frames(frame, features={"visual": torch.eye(5) + 0.1})
     graph = build_graph(random_split(data, seed=0))
     missing = sorted(set(range(5)) - set(graph.seen.dense()[0].nonzero().flatten().tolist()))
     reasons = explain(graph, 0, missing[0], k=1).reasons
