@@ -14,6 +14,7 @@ from mmgraph.ops.topk import reference
 __all__ = ["TopK", "best_of", "topk", "topk_scores"]
 
 _BLOCK_BYTES = 64 << 20
+_WIDE = 16_384  # columns from which two passes are quicker than one
 
 
 class TopK(NamedTuple):
@@ -119,8 +120,8 @@ def best_of(scores: Tensor, k: int) -> TopK:
     """The k largest of each row, best first, ties to the lower column; exact.
 
     Two passes in place of a selection over all columns: the columns are cut into contiguous groups, the k
-    groups with the largest maxima hold the k largest scores (ties too, when the earlier group is taken
-    first), and only those groups are searched.
+    groups with the largest maxima hold the k largest scores, and only those groups are searched. Rows with
+    equal scores at the edge of the list are settled by a search over all columns.
 
     Args:
         scores: [B, V] floating point.
@@ -134,22 +135,11 @@ def best_of(scores: Tensor, k: int) -> TopK:
     if k == 0 or rows == 0:
         value = scores.new_full((rows, wanted), -torch.inf)
         return TopK(value, torch.full((rows, wanted), -1, device=scores.device))
-    group = 1 << max(int((width / k) ** 0.5).bit_length() - 1, 0)
-    if scores.dtype == torch.float64 or group < 4 or k * group * 2 > width:
-        value, index = torch.sort(scores, dim=1, descending=True, stable=True)
-        value, index = value[:, :k], index[:, :k]
-    else:
-        whole = width // group * group
-        grouped = scores[:, :whole].unflatten(1, (-1, group))
-        top = _ordered(grouped.amax(2), torch.arange(whole // group, device=scores.device))
-        chosen = -(top.topk(k, dim=1, sorted=False).values & 0xFFFFFFFF) + 0xFFFFFFFF
-        inside = torch.arange(group, device=scores.device)
-        column = (chosen.unsqueeze(2) * group + inside).flatten(1)
-        tail = torch.arange(whole, width, device=scores.device).expand(rows, -1)
-        column = torch.cat([column, tail], 1)
-        keys = _ordered(scores.gather(1, column), column).topk(k, dim=1).values
-        index = -(keys & 0xFFFFFFFF) + 0xFFFFFFFF
-        value = scores.gather(1, index)
+    value, index, tied = _unordered_ties(scores, k)
+    if bool(tied.any()):
+        # equal scores at the edge of the list: which of them are in it has to be settled by their columns
+        rows = tied.nonzero().squeeze(1)
+        value[rows], index[rows] = _ordered_ties(scores[rows], k)
     if bool(value.isnan().any()):
         raise ValueError("a score is NaN")
     index = index.masked_fill(value == -torch.inf, -1)
@@ -157,6 +147,47 @@ def best_of(scores: Tensor, k: int) -> TopK:
         value = torch.nn.functional.pad(value, (0, wanted - k), value=-torch.inf)
         index = torch.nn.functional.pad(index, (0, wanted - k), value=-1)
     return TopK(value.contiguous(), index.contiguous())
+
+
+def _unordered_ties(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The k best of each row in order, and the rows [B] where another column equals the last of them."""
+    width = scores.shape[1]
+    column, tied = None, torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)
+    group = max(1 << (int((width / k) ** 0.5).bit_length() - 1), 32)  # smaller groups reduce slowly
+    if width >= _WIDE and k * group * 2 <= width:
+        whole = width // group * group
+        _top, chosen = _edge(scores[:, :whole].unflatten(1, (-1, group)).amax(2), k, tied)
+        inside = torch.arange(group, device=scores.device)
+        column = (chosen.unsqueeze(2) * group + inside).flatten(1)
+        tail = torch.arange(whole, width, device=scores.device).expand(scores.shape[0], -1)
+        column = torch.cat([column, tail], 1)
+        scores = scores.gather(1, column)
+    value, place = _edge(scores, k, tied)
+    index = place if column is None else column.gather(1, place)
+    index, order = index.sort(dim=1)
+    value, order = value.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return value, index.gather(1, order), tied
+
+
+def _edge(scores: Tensor, k: int, tied: Tensor) -> tuple[Tensor, Tensor]:
+    """The k largest of each row in any order; marks in ``tied`` the rows where the choice was not unique."""
+    if scores.shape[1] <= k:
+        place = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
+        return scores, place
+    value, place = scores.topk(k + 1, dim=1)
+    # at -inf nothing is returned, so it does not matter which
+    tied |= (value[:, k - 1] == value[:, k]) & (value[:, k] > -torch.inf)
+    return value[:, :k], place[:, :k]
+
+
+def _ordered_ties(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row in order, ties to the lower column."""
+    if scores.dtype == torch.float64:
+        value, index = torch.sort(scores, dim=1, descending=True, stable=True)
+        return value[:, :k], index[:, :k]
+    keys = _ordered(scores, torch.arange(scores.shape[1], device=scores.device)).topk(k, dim=1).values
+    index = -(keys & 0xFFFFFFFF) + 0xFFFFFFFF
+    return scores.gather(1, index), index
 
 
 def _ordered(value: Tensor, index: Tensor) -> Tensor:
