@@ -5,9 +5,10 @@
 
 The file is made in a temporary folder: raw ids that are neither dense nor sorted, Zipf-like popularity, times, weights
 and a click signal. A fresh process then reads it with the public reader (every check on: types, times, finite weights,
-repeated pairs), filters the k-core and re-indexes; its wall time and its peak resident memory (``ru_maxrss``, imports
-included) are reported, and the memory of the imports alone beside it. The file was just written, so it is in the page
-cache: this measures work, not the disk.
+repeated pairs), filters the k-core and re-indexes. Reported are its wall time, the CPU time of all its threads, peak
+resident memory (``ru_maxrss``, imports included), the memory of the imports alone, and the load average before: wall
+time means little on a machine that is busy with something else. The file was just written, so it is in the page cache:
+this measures work, not the disk.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
     from mmgraph.data import read_csv, read_parquet
 
     imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     dataset = (read_parquet if path.suffix == ".parquet" else read_csv)(path)
     middle = time.perf_counter()
     shape = (dataset.num_users, dataset.num_videos, dataset.num_interactions)
@@ -83,6 +84,7 @@ def read(path: Path) -> dict[str, Any]:
         "read_seconds": round(middle - start, 2),
         "core_seconds": round(end - middle, 2),
         "seconds": round(end - start, 2),
+        "cpu_seconds": round(time.process_time() - busy, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "imports_gib": round(imports / 2**20, 2),
     }
@@ -95,6 +97,7 @@ def measure(kind: str, rows: int) -> dict[str, Any]:
         # made in a process of its own too, so that its memory is gone
         subprocess.run([sys.executable, "-m", "benchmarks.read", "--make", str(path), "--rows", str(rows)], check=True)
         size = path.stat().st_size
+        load = os.getloadavg()[0]
         child = [sys.executable, "-m", "benchmarks.read", "--read", str(path)]
         numbers = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
     return {
@@ -102,7 +105,8 @@ def measure(kind: str, rows: int) -> dict[str, Any]:
         "rows": rows,
         "file_mib": round(size / 2**20),
         **numbers,
-        "command": "python -m benchmarks.read " + shlex.join(sys.argv[1:]),
+        "load_before": round(load, 1),
+        "command": shlex.join(["python", "-m", "benchmarks.read", *sys.argv[1:]]),
         "commit": _commit(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
