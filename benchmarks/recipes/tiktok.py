@@ -64,7 +64,8 @@ def bprmf() -> Experiment:
 
 def mmgcn() -> Experiment:
     """MMGCN as in the paper: a graph a modality."""
-    return lightgcn().variant(name="tiktok-mmgcn", model=MMGCN, model_args={"num_layers": 2, "l2": 1e-3})
+    changes = {"fit.learning_rate": 1e-4, "fit.patience": 10}
+    return lightgcn().variant(changes, name="tiktok-mmgcn", model=MMGCN, model_args={"num_layers": 1, "l2": 1e-2})
 
 
 def hetero_mmgcn() -> Experiment:
