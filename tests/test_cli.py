@@ -212,7 +212,8 @@ def test_a_file_finds_its_neighbours_from_anywhere(recipe, monkeypatch):
     folder.mkdir()
     (folder / "neighbour_of_test_cli.py").write_text("from recipes_of_test_cli import knn as original\n")
     (folder / "variant_of_test_cli.py").write_text(
-        "from neighbour_of_test_cli import original\n\n\ndef renamed():\n    return original().variant(name='renamed')\n"
+        "from neighbour_of_test_cli import original\n\n\n"
+        "def renamed():\n    return original().variant(name='renamed')\n"
     )
     assert cli.load_experiment("elsewhere/variant_of_test_cli.py:renamed").name == "renamed"
     sys.modules.pop("neighbour_of_test_cli", None)
