@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from mmgraph.data.synthetic import MODALITIES, Tastes, World, WorldConfig, generate, read_world, write
+from mmgraph.data.synthetic import MODALITIES, Factors, Tastes, World, WorldConfig, generate, read_world, write
 
 TINY = WorldConfig(users=60, videos=80, topics=4, styles=3, sounds=3, days=10, communities=3, seed=3)
 
@@ -202,3 +202,12 @@ def test_a_wrong_configuration_says_what_is_wrong() -> None:
         WorldConfig(coverage={"audio": 1.5})
     with pytest.raises(ValidationError, match="Extra inputs"):
         WorldConfig(user=5)  # type: ignore[call-arg]
+
+
+def test_factors_are_one_level_of_each_a_video():
+    config = WorldConfig(users=20, videos=50, days=5)
+    factors = generate(config).factors
+    assert isinstance(factors, Factors)
+    for levels, count in zip(factors, (config.topics, config.styles, config.sounds), strict=True):
+        assert levels.shape == (50,)
+        assert set(np.unique(levels)) <= set(range(count))

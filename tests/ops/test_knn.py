@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.ops import knn
+from mmgraph.ops import Neighbours, knn
 
 
 @settings(max_examples=30, deadline=None)
@@ -59,3 +59,11 @@ def test_knn_refuses_nan_and_wrong_sizes():
         knn(torch.zeros(3, 2), 1, query=torch.zeros(1, 3))
     with pytest.raises(ValueError, match="impl"):
         knn(torch.zeros(3, 2), 1, impl="cpu")
+
+
+def test_neighbours_are_named_and_padded():
+    found = knn(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, -1.0]]), 3)
+    assert isinstance(found, Neighbours)
+    assert found.index.tolist() == [[1, 2, -1], [0, 2, -1], [0, 1, -1]]
+    torch.testing.assert_close(found.score[:, 0], torch.tensor([0.5**0.5, 0.5**0.5, 0.0]))
+    assert (found.score[:, 2] == -torch.inf).all()

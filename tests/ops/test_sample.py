@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmgraph.ops import (
     CSR,
+    Block,
     Negatives,
     in_batch_logits,
     k_hop,
@@ -141,3 +142,15 @@ def test_random_walk_neighbours_are_the_most_visited():
     assert torch.equal(found.index, index.masked_fill(value == 0, -1))
     share = (value / count.sum(1, keepdim=True)).float()
     torch.testing.assert_close(found.score, share.masked_fill(value == 0, -torch.inf))
+
+
+def test_a_block_maps_sources_to_targets_and_a_full_fanout_is_exact():
+    row, col = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([1, 2, 3, 0, 3])
+    a = CSR.from_edges(row, col, (4, 4))
+    x = torch.randn(4, 3)
+    blocks = k_hop(a, torch.tensor([0]), [-1, -1], torch.Generator().manual_seed(0))
+    assert all(isinstance(block, Block) for block in blocks)
+    state = x[blocks[0].source]
+    for block in blocks:
+        state = spmm(block.graph, state)
+    torch.testing.assert_close(state, (a.dense() @ a.dense() @ x)[[0]])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.ops import CSR, best_of, topk, topk_scores
+from mmgraph.ops import CSR, TopK, best_of, topk, topk_scores
 
 ops = sys.modules["mmgraph.ops.topk"]
 
@@ -99,3 +99,10 @@ def test_topk_refuses_nan_and_wrong_sizes():
         topk(torch.zeros(2, 3), torch.zeros(2, 3), 1, seen=CSR.from_edges(torch.zeros(0), torch.zeros(0), (2, 3)))
     with pytest.raises(ValueError, match="impl"):
         topk(torch.zeros(2, 3), torch.zeros(2, 3), 1, impl="triton")
+
+
+def test_topk_is_named_and_padded():
+    best = topk(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0]]), 3)
+    assert isinstance(best, TopK)
+    assert best.video.tolist() == [[1, 0, -1]]
+    assert best.score.tolist() == [[3.0, 2.0, -torch.inf]]

@@ -66,7 +66,7 @@ class CausalTransformer(CausalLayer):
         self.dropout = nn.Dropout(dropout)
 
     def _block(self, dim: int, heads: int, hidden: int, dropout: float, norm: Norm, activation: str) -> nn.Module:
-        return Block(CausalAttention(dim, heads), dim, hidden, dropout, norm, activation)
+        return _Block(CausalAttention(dim, heads), dim, hidden, dropout, norm, activation)
 
     def states(self, x: Tensor, mask: Tensor, time: Tensor | None = None) -> Tensor:
         """The state after each step, [B, T, D]; what stands at padded steps is meaningless. ``time`` is not used.
@@ -96,7 +96,7 @@ class CausalTransformer(CausalLayer):
         return self.normalise(x) if self.norm == "pre" else x
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Attention and a feed-forward layer with residuals; see :class:`CausalTransformer` for the two orders of norm."""
 
     def __init__(
@@ -192,7 +192,7 @@ class RelativeTransformer(CausalTransformer):
         self.interval_value = nn.Parameter(0.02 * torch.randn(max_interval + 1, dim))
 
     def _block(self, dim: int, heads: int, hidden: int, dropout: float, norm: Norm, activation: str) -> nn.Module:
-        return Block(IntervalAttention(dim, heads), dim, hidden, dropout, norm, activation)
+        return _Block(IntervalAttention(dim, heads), dim, hidden, dropout, norm, activation)
 
     def intervals(self, time: Tensor | None, mask: Tensor) -> Tensor:
         """r, [B, T, T] int64; without times, steps are one apart."""
