@@ -108,5 +108,4 @@ def graph_temporal() -> Experiment:
             "negatives": 1024,
         },
         epoch_transforms=(EdgeDrop(0.5),),
-        fit=NEXT_VIDEO.model_copy(update={"epochs": 16, "batch_size": 2048, "learning_rate": 3e-3}),
     )
