@@ -20,6 +20,7 @@ from mmgraph.graph import build_graph
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models import MMGCN, LightGCN
+from mmgraph.train import reuse_freed_memory
 
 DATA = {"gowalla": gowalla, "tiktok": tiktok}
 MODELS = {
@@ -45,6 +46,7 @@ def main() -> None:
         if name not in known:
             parser.error(f"unknown {name!r}: choose from {', '.join(known)}")
     run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", "tests/models/test_lightgcn.py"])
+    reuse_freed_memory()  # as ``fit`` does; for all contenders alike
     rows: list[dict[str, object]] = []
     for data in options.data.split(","):
         graph = build_graph(DATA[data]())

@@ -34,7 +34,15 @@ def machine(device: str) -> dict[str, object]:
         "scipy": scipy.__version__,
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": " ".join([f"python -m benchmarks.{Path(sys.argv[0]).parent.name}", *sys.argv[1:]]),
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def run_tests(paths: Iterable[str]) -> None:
