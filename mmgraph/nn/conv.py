@@ -81,9 +81,9 @@ class ModalityConv(nn.Module):
             adjacency: CSR [N, N], rows normalised (mean over neighbours).
             rows: nodes to compute; all when None.
         """
-        h = F.leaky_relu(self.conv({"interacts": x}, {"interacts": adjacency}, rows=rows))
+        h = F.leaky_relu(self.conv({"interacts": x}, {"interacts": adjacency}, rows=rows), inplace=True)
         at, own_id = (x, identity) if rows is None else (F.embedding(rows, x), F.embedding(rows, identity))
-        own = F.leaky_relu(self.own(at)) + own_id
+        own = F.leaky_relu(self.own(at), inplace=True) + own_id
         if self.concat:
-            return F.leaky_relu(self.combine(torch.cat([h, own], -1)))
-        return F.leaky_relu(self.combine(h) + own)
+            return F.leaky_relu(self.combine(torch.cat([h, own], -1)), inplace=True)
+        return F.leaky_relu(self.combine(h).add_(own), inplace=True)
