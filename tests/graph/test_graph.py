@@ -152,6 +152,16 @@ def test_time_decay_halves_in_a_half_life_and_keeps_the_newest():
     assert torch.isfinite(TimeDecay(half_life=1 / 24)(ancient)["user", "interacts", "video"].weight).all()
 
 
+def test_time_decay_multiplies_the_weight_an_edge_has():
+    graph = twelve_nodes()
+    store = graph["user", "interacts", "video"]
+    store.time = 86_400.0 * torch.tensor([0.0] + [3.0] * 9, dtype=torch.float64)
+    store.weight = torch.arange(1.0, 11.0)
+    weight = TimeDecay(half_life=3)(graph)["user", "interacts", "video"].weight
+    assert weight.tolist() == [0.5, *range(2, 11)]
+    assert store.weight[0] == 1
+
+
 def test_time_decay_says_what_is_missing():
     with pytest.raises(ValueError, match="no `time`"):
         TimeDecay(half_life=1)(twelve_nodes())

@@ -109,6 +109,28 @@ def test_resume_continues_to_the_bit_after_kill_9_in_the_middle_of_an_epoch(tmp_
     assert [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == list(range(8))
 
 
+class Noisy(LightGCN):
+    """LightGCN with dropout: it draws from torch's global stream at each batch."""
+
+    def loss(self, graph, batch):
+        kept = torch.nn.functional.dropout(self.embedding, 0.5, self.training)
+        return super().loss(graph, batch) | {"noise": kept.square().mean()}
+
+
+def test_resume_continues_to_the_bit_with_dropout(tmp_path):
+    def to(epochs, folder=None):
+        torch.manual_seed(0)
+        model = Noisy(checkerboard(), embedding_dim=8, num_layers=2)
+        config = FitConfig(epochs=epochs, batch_size=64, checkpoint_seconds=0)
+        fit(model, checkerboard(), config=config, seed=2, directory=folder, resume=folder is not None)
+        return model.embedding
+
+    whole = to(5)
+    to(2, tmp_path)
+    torch.rand(7)  # wherever the global stream stands
+    assert torch.equal(to(5, tmp_path), whole)
+
+
 def test_resume_refuses_a_checkpoint_of_another_seed(tmp_path):
     run_to(2, tmp_path)
     with pytest.raises(ValueError, match="another seed, configuration or model"):
