@@ -112,15 +112,4 @@ class RowSampler:
         """Batches of users and their rows, in an order that depends on (seed, epoch) alone."""
         order = torch.randperm(len(self.users), generator=epoch_generator(seed, epoch))
         for users in self.users[order.to(self.users.device)].split(self.batch_size):
-            yield RowBatch(users, dense_rows(self.seen, users))
-
-
-def dense_rows(matrix, rows: Tensor) -> Tensor:
-    """Some rows of a CSR [R, C] as a dense 0/1 float matrix [len(rows), C]."""
-    counts = matrix.indptr[rows + 1] - matrix.indptr[rows]
-    line = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-    first = torch.repeat_interleave(matrix.indptr[rows] - (counts.cumsum(0) - counts), counts)
-    col = matrix.indices[first + torch.arange(len(line), device=rows.device)]
-    out = torch.zeros(len(rows), matrix.shape[1], device=rows.device)
-    out[line, col.long()] = 1.0
-    return out
+            yield RowBatch(users, self.seen.select(users)[0].dense().clamp(max=1.0))

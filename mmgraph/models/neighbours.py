@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.models.base import Embeddings, Recommender, Rows
+from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -180,11 +181,5 @@ def _gram(x: Tensor) -> Tensor:
 def _dense(x: Tensor, rows: Tensor) -> Tensor:
     if x.layout != torch.sparse_csr:
         return x[rows]
-    indptr = x.crow_indices()
-    counts = indptr[rows + 1] - indptr[rows]
-    line = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-    first = torch.repeat_interleave(indptr[rows] - (counts.cumsum(0) - counts), counts)
-    at = first + torch.arange(len(line), device=rows.device)
-    out = torch.zeros(len(rows), x.shape[1], device=rows.device)
-    out[line, x.col_indices()[at]] = x.values()[at]
-    return out
+    matrix = CSR(x.crow_indices(), x.col_indices(), x.values(), (x.shape[0], x.shape[1]))
+    return matrix.select(rows)[0].dense()

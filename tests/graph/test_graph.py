@@ -9,7 +9,7 @@ import torch
 
 from mmgraph.data.dataset import Features
 from mmgraph.graph import EdgeDrop, ModalityKNN, PairSampler, RowBatch, RowSampler, Sampler, TimeDecay, Transform
-from mmgraph.graph.samplers import dense_rows, epoch_generator
+from mmgraph.graph.samplers import epoch_generator
 from tests.worlds import twelve_nodes
 
 
@@ -236,7 +236,15 @@ def test_rows_are_whole_users():
     users = torch.cat([b.user for b in batches])
     assert sorted(users.tolist()) == [0, 1, 2, 3]
     assert torch.equal(torch.cat([b.row for b in batches]), graph.seen.dense()[users])
-    assert torch.equal(dense_rows(graph.seen, torch.tensor([4, 0])), graph.seen.dense()[[4, 0]])
+
+
+def test_a_pair_that_comes_twice_is_one_in_a_row():
+    graph = twelve_nodes()
+    user, video = graph.interactions()
+    again = graph.with_interactions(user[:4], video[:4])
+    (batch,) = RowSampler(again, 9).epoch(0, 0)
+    assert again.seen.dense().max() == 2
+    assert torch.equal(batch.row, graph.seen.dense()[batch.user])
 
 
 def test_a_pyg_hetero_conv_runs_on_it_unchanged():
