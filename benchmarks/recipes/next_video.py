@@ -1,0 +1,87 @@
+"""What is compared on every set of ordered lists; ``beauty.py`` and ``microlens50k.py`` give the data and the training.
+
+Each function takes the ``split``, the ``name`` of the data, which begins the experiment's, and how to ``fit``. All
+rankings are full, on train + valid. The settings were chosen on Beauty's valid and serve every set of lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from mmgraph.data import Split
+from mmgraph.evaluate import EvalConfig
+from mmgraph.experiment import Experiment
+from mmgraph.graph import EdgeDrop
+from mmgraph.models import EASE, GRU4Rec, ItemKNN, LightGCN, Popularity, SASRec, TemporalGraph, TiSASRec
+from mmgraph.nn import CausalTransformer
+from mmgraph.train import FitConfig
+
+RANKING = EvalConfig(k=(5, 10, 20), groups=("all",), auc=False)
+Baselines = tuple[Experiment, ...]
+
+
+def popularity(split: Callable[[], Split], name: str) -> Experiment:
+    """The most watched."""
+    return Experiment(name=f"{name}-popularity", split=split, model=Popularity, evaluate=RANKING)
+
+
+def itemknn(split: Callable[[], Split], name: str) -> Experiment:
+    """Co-interaction cosine."""
+    args = {"k": 100, "shrink": 10.0}
+    return Experiment(name=f"{name}-itemknn", split=split, model=ItemKNN, model_args=args, evaluate=RANKING)
+
+
+def ease(split: Callable[[], Split], name: str) -> Experiment:
+    """EASE on interactions."""
+    return Experiment(name=f"{name}-ease", split=split, model=EASE, model_args={"reg": 100.0}, evaluate=RANKING)
+
+
+def lightgcn(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
+    """LightGCN: the graph without order."""
+    return Experiment(
+        name=f"{name}-lightgcn",
+        split=split,
+        model=LightGCN,
+        model_args={"num_layers": 3, "l2": 1e-4},
+        fit=fit,
+        evaluate=RANKING,
+        baselines=baselines,
+    )
+
+
+def sasrec(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
+    """SASRec with 1,024 sampled negatives a step and logQ correction: order without the graph."""
+    return Experiment(
+        name=f"{name}-sasrec",
+        split=split,
+        model=SASRec,
+        model_args={"dropout": 0.5, "negatives": 1024},
+        fit=fit,
+        evaluate=RANKING,
+        baselines=baselines,
+    )
+
+
+def gru4rec(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
+    """GRU4Rec, the same loss."""
+    return sasrec(split, name, fit, baselines).variant(name=f"{name}-gru4rec", model=GRU4Rec)
+
+
+def tisasrec(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
+    """TiSASRec; lists without times have differences of places for intervals."""
+    return sasrec(split, name, fit, baselines).variant(name=f"{name}-tisasrec", model=TiSASRec)
+
+
+def graph_temporal(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
+    """LightGCN with a causal transformer over its video embeddings as the user side, gated."""
+    return sasrec(split, name, fit, baselines).variant(
+        name=f"{name}-graph-temporal",
+        model=TemporalGraph,
+        model_args={
+            "propagation": partial(LightGCN, num_layers=2),
+            "temporal": partial(CausalTransformer, dropout=0.5),
+            "negatives": 1024,
+        },
+        epoch_transforms=(EdgeDrop(0.5),),
+    )
