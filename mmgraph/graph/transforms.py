@@ -41,12 +41,15 @@ class ModalityKNN:
         k: neighbours a video.
         weight: ``"cosine"`` keeps s_ij (LATTICE), ``"binary"`` sets it to 1 (FREEDOM, https://arxiv.org/abs/2211.06924).
         loops: count a video among its own neighbours, as both papers' public code does.
+        share: factor on all weights. ``graph.adjacency`` over the ``similar_`` edges of several modalities adds them
+            up: shares of .1 and .9 mix the two as FREEDOM does.
     """
 
     modality: str
     k: int = 10
     weight: Literal["cosine", "binary"] = "cosine"
     loops: bool = False
+    share: float = 1.0
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the ``similar_<modality>`` edges (replaced where it had them)."""
@@ -69,7 +72,7 @@ class ModalityKNN:
         out = copy.copy(graph)
         store = out["video", f"similar_{self.modality}", "video"]
         store.edge_index = torch.stack([present[source], present[target]])
-        store.weight = weight * scale[target] * scale[source]
+        store.weight = self.share * weight * scale[target] * scale[source]
         return out
 
 

@@ -6,6 +6,7 @@ from mmgraph.models.base import Embeddings, Recommender, Rows
 from mmgraph.models.cold import CLCRec, ContentMean, DropoutNet
 from mmgraph.models.content_vae import ContentVAE
 from mmgraph.models.dssm import DSSM
+from mmgraph.models.freedom import FREEDOM
 from mmgraph.models.gru4rec import GRU4Rec
 from mmgraph.models.lightgcn import BPRMF, LightGCN
 from mmgraph.models.mmgcn import MMGCN, HeteroMMGCN
@@ -16,12 +17,15 @@ from mmgraph.models.neumf import NeuMF
 from mmgraph.models.sasrec import SASRec
 from mmgraph.models.temporal_graph import TemporalGraph
 from mmgraph.models.tisasrec import TiSASRec
+from mmgraph.models.vbpr import VBPR
 
 __all__ = [
     "BPRMF",
     "DSSM",
     "EASE",
+    "FREEDOM",
     "MMGCN",
+    "VBPR",
     "VGAE",
     "CLCRec",
     "ContentMean",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -93,3 +94,15 @@ def batch_rows(batch: PairBatch) -> tuple[Rows, PairBatch]:
     videos = torch.cat([batch.positive.unsqueeze(1), batch.negative], 1)
     video, video_at = torch.unique(videos, return_inverse=True)
     return Rows(user, video), PairBatch(user_at, video_at[:, 0], video_at[:, 1:])
+
+
+def chosen_modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> list[str]:
+    """The modalities a model works with: those asked for, or all of the graph's.
+
+    Raises:
+        ValueError: none, or one that the graph does not have.
+    """
+    names = graph.modalities if wanted is None else list(wanted)
+    if not names or any(m not in graph.modalities for m in names):
+        raise ValueError(f"modalities {names} asked for, but this graph has {graph.modalities}")
+    return names

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import alignment, embedding_l2
-from mmgraph.models.base import Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.base import Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.models.objective import pair_terms
 from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.heads import Head
@@ -56,7 +56,7 @@ class MMGCN(Recommender):
         head: Head | None = None,
     ) -> None:
         super().__init__(head)
-        self.modalities = _modalities(graph, modalities)
+        self.modalities = chosen_modalities(graph, modalities)
         self.num_users, self.l2 = graph.num_users, l2
         nodes = graph.num_users + graph.num_videos
         self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, embedding_dim)))
@@ -137,7 +137,7 @@ class HeteroMMGCN(Recommender):
         head: Head | None = None,
     ) -> None:
         super().__init__(head)
-        self.modalities = _modalities(graph, modalities)
+        self.modalities = chosen_modalities(graph, modalities)
         self.align, self.align_kind, self.l2 = align, align_kind, l2
         dim = embedding_dim
         self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, dim)))
@@ -202,10 +202,3 @@ class HeteroMMGCN(Recommender):
                 present[m], views[m] = node >= 0, nodes[m][node.clamp_min(0)]
             terms["align"] = self.align * alignment(views, present, self.align_kind)
         return terms
-
-
-def _modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> list[str]:
-    names = graph.modalities if wanted is None else list(wanted)
-    if not names or any(m not in graph.modalities for m in names):
-        raise ValueError(f"modalities {names} asked for, but this graph has {graph.modalities}")
-    return names

@@ -140,6 +140,15 @@ def test_binary_knn_with_loops_is_one_over_k_plus_one():
     assert ((values - 0.5).abs() < 1e-6).logical_or((values - 1.0).abs() < 1e-6).all()
 
 
+def test_shares_mix_the_similar_edges_of_several_modalities():
+    graph = twelve_nodes()
+    plain = ModalityKNN("audio", k=2)(ModalityKNN("visual", k=2)(graph))
+    mixed = ModalityKNN("audio", k=2, share=0.9)(ModalityKNN("visual", k=2, share=0.1)(graph))
+    alone = [plain.adjacency(f"similar_{m}", norm=None).dense() for m in ("visual", "audio")]
+    both = mixed.adjacency([("video", f"similar_{m}", "video") for m in ("visual", "audio")], norm=None).dense()
+    torch.testing.assert_close(both, 0.1 * alone[0] + 0.9 * alone[1])
+
+
 def test_time_decay_halves_in_a_half_life_and_keeps_the_newest():
     graph = twelve_nodes()
     day = 86_400.0

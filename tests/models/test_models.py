@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import mmgraph.models as zoo
+from mmgraph.graph import ModalityKNN
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models import Embeddings, Recommender, Rows
 from mmgraph.models.base import batch_rows
 from mmgraph.train import FitConfig, fit
-from tests.worlds import checkerboard, twelve_nodes
+from tests import worlds
 
 MODELS = [
     value
@@ -20,6 +21,21 @@ MODELS = [
     if inspect.isclass(value) and issubclass(value, Recommender) and value is not Recommender
 ]
 TRAINED = [m for m in MODELS if not m.closed_form]
+
+
+def checkerboard():
+    return alike(worlds.checkerboard())
+
+
+def twelve_nodes():
+    return alike(worlds.twelve_nodes())
+
+
+def alike(graph):
+    """The graph with the ``similar_`` edges that some models read."""
+    for m in graph.modalities:
+        graph = ModalityKNN(m, k=3, weight="binary", loops=True, share=0.5)(graph)
+    return graph
 
 
 def build(cls: type[Recommender], graph, **more) -> Recommender:

@@ -1,0 +1,67 @@
+"""VBPR against the same maths written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.models import VBPR, Rows
+from tests.worlds import twelve_nodes
+
+
+def filled(graph, **arguments) -> VBPR:
+    torch.manual_seed(3)
+    model = VBPR(graph, embedding_dim=4, **arguments)
+    torch.nn.init.normal_(model.bias)  # zero at the start, so a formula without it would pass
+    return model
+
+
+def test_scores_are_the_papers_formula():
+    graph = twelve_nodes()
+    model = filled(graph)
+    scores = model.score(model.encode(graph), torch.arange(5))
+    f = torch.cat([graph.features(m).values for m in graph.modalities], 1)
+    both = torch.cat([model.project[m].weight for m in graph.modalities], 1)
+    e, beta = both[:-1], both[-1]
+    gamma, theta = model.user[:, :4], model.user[:, 4:]
+    for u in range(5):
+        for v in range(7):
+            expected = gamma[u] @ model.video[v] + theta[u] @ (e @ f[v]) + model.bias[v, 0] + beta @ f[v]
+            torch.testing.assert_close(scores[u, v], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_video_without_content_scores_by_its_id_alone():
+    graph = twelve_nodes()
+    model = filled(graph, modalities=["visual"])  # video 2 has no picture
+    expected = model.user[:, :4] @ model.video[2] + model.bias[2]
+    torch.testing.assert_close(model.score(model.encode(graph), torch.arange(5))[:, 2], expected)
+
+
+def test_only_the_features_of_the_asked_videos_are_read():
+    """A row of NaN elsewhere in the catalogue leaves the values and all gradients finite."""
+    graph = twelve_nodes()
+    model = filled(graph)
+    graph.features("visual").values[0] = torch.nan
+    emb = model.encode(graph, Rows(torch.tensor([1]), torch.tensor([3, 1])))
+    emb.video.square().sum().backward()
+    assert torch.isfinite(emb.video).all()
+    assert torch.isfinite(model.project["visual"].weight.grad).all()
+    assert not torch.isfinite(model.encode(graph).video).all()
+
+
+def test_loss_is_log_sigmoid_of_differences_plus_l2_of_the_rows_read():
+    graph = twelve_nodes()
+    model = filled(graph, l2=0.5)
+    batch = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 1]), torch.tensor([[6], [4], [6]]))
+    user, video = model.encode(graph)
+    x = (user[batch.user] * (video[batch.positive] - video[batch.negative[:, 0]])).sum(1)
+    terms = model.loss(graph, batch)
+    torch.testing.assert_close(terms["bpr"], -torch.log(torch.sigmoid(x)).mean())
+    read = model.user[[0, 1]].square().sum() + video[[1, 3, 4, 6]].square().sum()
+    torch.testing.assert_close(terms["l2"], 0.5 * read / 2 / 3)
+
+
+def test_a_graph_without_the_modality_is_refused():
+    with pytest.raises(ValueError, match="smell"):
+        VBPR(twelve_nodes(), modalities=["smell"])
