@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
 import torch
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
     from mmgraph.graph.multimodal import MultimodalGraph
 
+# Columns with a part of their own.
+_TAKEN = ("user", "video", "time", "weight", "position")
+
 
 def build_graph(
     split: Split,
     stage: Literal["valid", "test"] = "valid",
     modalities: Sequence[str] | None = None,
+    signals: Sequence[str] | None = None,
 ) -> MultimodalGraph:
     """The graph of a split's *seen* interactions: training data only, unless its protocol says otherwise.
 
@@ -24,13 +29,16 @@ def build_graph(
         stage: the stage to be ranked. They differ only where the protocol shows valid before test
             (ordered histories): then ``"test"`` gives train + valid.
         modalities: which feature matrices become modality nodes; all by default.
+        signals: which further columns of the interactions (finish, like, …) become attributes of the ``interacts``
+            edges, [E] float32, NaN where unknown; by default every number or bool but the place in the list and what
+            the protocol was made from.
 
     Returns:
         MultimodalGraph with all U users and V videos of the dataset (also those without an edge),
         ``has`` edges for present features only, and reverse edges.
 
     Raises:
-        KeyError: a modality the dataset does not have.
+        KeyError: a modality the dataset does not have, or a signal its interactions do not have.
     """
     from mmgraph.graph.multimodal import INTERACTS, MultimodalGraph
 
@@ -47,6 +55,10 @@ def build_graph(
     for column, dtype in (("time", torch.float64), ("weight", torch.float32)):
         if column in seen.columns:
             graph[INTERACTS][column] = torch.tensor(seen[column].to_numpy(), dtype=dtype)
+    for column in _signals(split) if signals is None else signals:
+        if column not in seen.columns or column in _TAKEN:
+            raise KeyError(f"no signal {column!r} in the interactions; there are {_signals(split)}")
+        graph[INTERACTS][column] = torch.tensor(seen[column].cast(pl.Float32).to_numpy(), dtype=torch.float32)
     graph["video", "rev_interacts", "user"].edge_index = edge_index.flip(0)
 
     names = list(dataset.features) if modalities is None else list(modalities)
@@ -64,3 +76,10 @@ def build_graph(
         graph["video", "belongs_to", name].edge_index = entity.edges
         graph[name, "rev_belongs_to", "video"].edge_index = entity.edges.flip(0)
     return graph
+
+
+def _signals(split: Split) -> list[str]:
+    made_from = [split.protocol.parameters.get(key) for key in ("column", "order_by")]
+    table = split.train
+    kinds = {name: kind.is_numeric() or kind == pl.Boolean for name, kind in table.schema.items()}
+    return [name for name, fits in kinds.items() if fits and name not in _TAKEN and name not in made_from]

@@ -28,7 +28,7 @@ class MultimodalGraph(HeteroData):
     with features ``x`` [n, D], and any entity type (``tag``, ``category``, …). Edge types:
 
     - ``(user, interacts, video)`` with ``edge_index`` [2, E] and, where the data has them, ``time`` [E]
-      (UTC seconds) and ``weight`` [E];
+      (UTC seconds), ``weight`` [E] and signals such as ``like`` [E];
     - ``(video, has, <modality>)``: a missing modality is a missing edge;
     - ``(video, belongs_to, <entity>)``; ``(video, similar_<modality>, video)`` once ``ModalityKNN`` ran;
     - ``rev_…`` of each of the first three, for PyG layers.
@@ -230,7 +230,12 @@ class MultimodalGraph(HeteroData):
         return self._cached(("node_of", modality, self.num_videos), (edges,), make)
 
     def with_interactions(
-        self, user: Tensor, video: Tensor, time: Tensor | None = None, weight: Tensor | None = None
+        self,
+        user: Tensor,
+        video: Tensor,
+        time: Tensor | None = None,
+        weight: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
     ) -> MultimodalGraph:
         """A new graph with further ``interacts`` edges (streaming); this one is unchanged.
 
@@ -238,8 +243,10 @@ class MultimodalGraph(HeteroData):
             user, video: rows [n] int64.
             time: [n] UTC seconds, needed when the graph's edges have times.
             weight: [n], 1 where left out and the graph's edges have weights.
+            signals: name -> [n], NaN where left out and the graph's edges have that signal.
 
         Raises:
+            KeyError: a signal that the graph's edges do not have.
             ValueError: rows out of range, lengths that differ, or a time left out.
         """
         if user.shape != video.shape or user.dim() != 1:
@@ -258,6 +265,15 @@ class MultimodalGraph(HeteroData):
         if "weight" in old:
             new = torch.ones(len(user)) if weight is None else weight
             store.weight = torch.cat([old.weight, new.to(old.weight)])
+        given = {} if signals is None else signals
+        known = [key for key in old if key not in ("edge_index", "time", "weight")]
+        for name in given.keys() - set(known):
+            raise KeyError(f"no signal {name!r} on this graph's interactions; there are {known}")
+        for name in known:
+            new = given.get(name, torch.full((len(user),), torch.nan))
+            if len(new) != len(user):
+                raise ValueError(f"signal {name!r} has {len(new)} values for {len(user)} interactions")
+            store[name] = torch.cat([old[name].float(), new.to(old[name].device).float()])
         out["video", "rev_interacts", "user"].edge_index = store.edge_index.flip(0)
         return out
 

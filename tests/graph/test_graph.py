@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import copy
 
+import polars as pl
 import pytest
 import torch
 
+from mmgraph.data import Dataset, Split, leave_last_one_out
 from mmgraph.data.dataset import Features
-from mmgraph.graph import EdgeDrop, ModalityKNN, PairSampler, RowBatch, RowSampler, Sampler, TimeDecay, Transform
+from mmgraph.graph import (
+    EdgeDrop,
+    ModalityKNN,
+    PairSampler,
+    RowBatch,
+    RowSampler,
+    Sampler,
+    TimeDecay,
+    Transform,
+    build_graph,
+)
 from mmgraph.graph.samplers import epoch_generator
 from tests.worlds import twelve_nodes
 
@@ -98,6 +110,48 @@ def test_with_interactions_asks_for_times_where_there_are_times():
     graph["user", "interacts", "video"].time = torch.arange(10.0)
     with pytest.raises(ValueError, match="give `time`"):
         graph.with_interactions(torch.tensor([4]), torch.tensor([6]))
+
+
+def logged(**protocol) -> Split:
+    """Six users with five videos each; every third interaction is finished, likes are known for half of them."""
+    rows = [
+        (u, v, float(10 * u + v), v % 3 == 0, 1 if v < 3 else None, "app", v, v) for u in range(6) for v in range(5)
+    ]
+    schema = ["user_id", "video_id", "timestamp", "finish", "like", "device", "position", "place"]
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return leave_last_one_out(Dataset.from_frames(frame), **protocol)
+
+
+def test_signals_of_the_interactions_lie_on_their_edges():
+    split = logged()
+    for stage in ("valid", "test"):
+        store = build_graph(split, stage)["user", "interacts", "video"]
+        assert store.finish.dtype == torch.float32
+        assert torch.equal(store.finish, (store.edge_index[1] % 3 == 0).float())
+        assert torch.equal(store.like.isnan(), store.edge_index[1] >= 3)
+        assert {"device", "position", "user", "video"}.isdisjoint(store.keys())  # words, and what has a part of its own
+        assert "place" in store
+    assert "place" not in build_graph(logged(order_by="place"))["user", "interacts", "video"]
+    only = build_graph(split, signals=["finish"])["user", "interacts", "video"]
+    assert "finish" in only
+    assert "like" not in only
+    with pytest.raises(KeyError, match="no signal 'share'"):
+        build_graph(split, signals=["share"])
+
+
+def test_a_new_interaction_brings_its_signals_or_leaves_them_unknown():
+    graph = build_graph(logged(), signals=["finish", "like"])
+    before = graph["user", "interacts", "video"].finish
+    new, at = torch.tensor([0, 1]), torch.tensor([1e3, 1e3])
+    more = graph.with_interactions(new, new, at, signals={"finish": torch.tensor([1, 0])})
+    store = more["user", "interacts", "video"]
+    assert torch.equal(store.finish, torch.cat([before, torch.tensor([1.0, 0.0])]))
+    assert store.like[-2:].isnan().all()
+    assert len(EdgeDrop(0.5)(more)["user", "interacts", "video"].like) == round(store.edge_index.shape[1] / 2)
+    with pytest.raises(KeyError, match="share"):
+        graph.with_interactions(new, new, at, signals={"share": new})
+    with pytest.raises(ValueError, match="1 values for 2"):
+        graph.with_interactions(new, new, at, signals={"finish": new[:1]})
 
 
 def test_with_videos_appends_rows_and_has_edges():
