@@ -11,8 +11,7 @@ import torch
 from mmgraph.data import Dataset, Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.graph import build_graph
-from mmgraph.models import ContentVAE
-from mmgraph.models.cold_start import ColdStart, Platt, fold_in
+from mmgraph.models import ColdStart, ContentVAE, Platt, fold_in
 from mmgraph.ops import CSR
 from mmgraph.train import FitConfig, fit
 

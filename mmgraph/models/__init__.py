@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.models.base import Embeddings, Recommender, Rows
 from mmgraph.models.cold import CLCRec, ContentMean, DropoutNet
+from mmgraph.models.cold_start import ColdStart, Platt, fold_in
 from mmgraph.models.content_vae import ContentVAE
 from mmgraph.models.dssm import DSSM
 from mmgraph.models.freedom import FREEDOM
@@ -28,6 +29,7 @@ __all__ = [
     "VBPR",
     "VGAE",
     "CLCRec",
+    "ColdStart",
     "ContentMean",
     "ContentVAE",
     "DropoutNet",
@@ -39,10 +41,12 @@ __all__ = [
     "MMoE",
     "MultVAE",
     "NeuMF",
+    "Platt",
     "Popularity",
     "Recommender",
     "Rows",
     "SASRec",
     "TemporalGraph",
     "TiSASRec",
+    "fold_in",
 ]

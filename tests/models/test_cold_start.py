@@ -10,9 +10,21 @@ import torch.nn.functional as F
 
 from mmgraph.data.dataset import Features
 from mmgraph.losses import kl_gaussian
-from mmgraph.models import BPRMF, EASE, CLCRec, ContentMean, ContentVAE, DropoutNet, ItemKNN, NeuMF
+from mmgraph.models import (
+    BPRMF,
+    EASE,
+    CLCRec,
+    ColdStart,
+    ContentMean,
+    ContentVAE,
+    DropoutNet,
+    ItemKNN,
+    NeuMF,
+    Platt,
+    fold_in,
+)
 from mmgraph.models.base import Rows
-from mmgraph.models.cold_start import ColdStart, Platt, fold_in, ridge_users
+from mmgraph.models.cold_start import ridge_users
 from mmgraph.nn import ContentInput, Experts
 from mmgraph.ops import CSR
 from mmgraph.train import FitConfig, fit
