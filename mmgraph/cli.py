@@ -196,12 +196,15 @@ def inspect(
 
 @app.command()
 def encode(
-    data: Annotated[Path, typer.Argument(help="A media folder.")],
+    data: Annotated[Path, typer.Argument(help="A media folder, or another known layout with media, as MovieLens.")],
     text: Annotated[str | None, typer.Option(help="minilm, use, hash, or a Hugging Face folder.")] = None,
     image: Annotated[str | None, typer.Option(help="efficientnet-lite0, hash, or a Hugging Face folder.")] = None,
     audio: Annotated[str | None, typer.Option(help="mfcc, hash, or a Hugging Face folder.")] = None,
     video: Annotated[str | None, typer.Option(help="A VideoMAE-type model's folder.")] = None,
     generation: Annotated[bool, typer.Option("--generation", help="Also encode generation metadata.")] = False,
+    text_columns: Annotated[
+        str | None, typer.Option(help="As title,genres; by default title, description, caption, tags, genres.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where features go; by default DATA/features.")] = None,
     store: Annotated[Path | None, typer.Option(help="The feature store; by default DATA/.features.")] = None,
     device: Annotated[str, typer.Option(help="Where networks run.")] = "cpu",
@@ -213,7 +216,9 @@ def encode(
         from mmgraph.encoders import encode_folder
 
         chosen = {"text": text, "image": image, "audio": audio, "video": video, "generation": generation}
-        summary = encode_folder(data, **chosen, out=out, store=store, device=device, progress=sys.stderr.isatty())
+        columns = None if text_columns is None else [name.strip() for name in text_columns.split(",")]
+        where = {"out": out, "store": store, "device": device}
+        summary = encode_folder(data, **chosen, text_columns=columns, **where, progress=sys.stderr.isatty())
         typer.echo(summary.text())
 
 

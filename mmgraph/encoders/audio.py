@@ -117,10 +117,12 @@ class MFCCStatistics(AudioEncoder):
 
 @dataclass(frozen=True, eq=False)
 class HuggingFaceAudio(AudioEncoder):
-    """Pooled last layer of any Hugging Face audio model (wav2vec 2.0, HuBERT, MERT, AST, …), by name or folder.
+    """Pooled last layer of any Hugging Face audio model, by name or folder.
 
-    Clips are encoded one at a time: models differ in how they treat padding, and a clip's features must not
-    depend on its batch.
+    Models of waves (wav2vec 2.0, HuBERT, music2vec) and of spectrograms (AST, the audio tower of CLAP, the encoder of
+    Whisper): whatever ``AutoModel`` and ``AutoFeatureExtractor`` load. Clips are encoded one at a time: models
+    differ in how they treat padding, and a clip's features must not depend on its batch. CLAP's extractor takes ten
+    seconds from a random place; here they are the first ten, so that features are the same every time.
 
     Args:
         name_or_folder: a model name of the hub, or a folder that holds one.
@@ -182,6 +184,8 @@ class HuggingFaceAudio(AudioEncoder):
         """What the model takes, for one clip."""
         shortest = int(self.min_seconds * self.sampling_rate)
         samples = np.pad(samples, (0, max(0, shortest - len(samples))))
+        longest = getattr(self._extractor, "nb_max_samples", None)  # CLAP's: beyond it a random part is taken
+        samples = samples[:longest]
         return dict(self._extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt"))
 
     def encode(self, items: Sequence[dict[str, Tensor]]) -> Tensor:

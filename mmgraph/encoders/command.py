@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from mmgraph.data.dataset import Dataset
 from mmgraph.encoders.audio import HuggingFaceAudio, MFCCStatistics
 from mmgraph.encoders.base import Encoder
-from mmgraph.encoders.extract import extract_with_report, generation_records, texts_of
+from mmgraph.encoders.extract import extract_with_report, generation_records, text_columns_of
 from mmgraph.encoders.generation import GenerationEncoder
 from mmgraph.encoders.hashing import HashEncoder
 from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder
 from mmgraph.encoders.passport import Passport, passport
-from mmgraph.encoders.store import EncodeReport, FeatureStore, write_atomic
+from mmgraph.encoders.store import EncodeReport, FeatureStore, make_folder, write_atomic
 from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, minilm
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
 
 
 class EncodeSummary(BaseModel):
-    """What `mmgraph encode` made: a report and a passport for each modality, and where the files lie."""
+    """What `mmgraph encode` made: a report and a passport for each modality, and where the files lie.
+
+    ``text_columns`` are the columns that the texts were made of, empty where no text was encoded.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     store: str
     features: str
+    text_columns: tuple[str, ...] = ()
     reports: dict[str, EncodeReport]
     passports: dict[str, Passport]
 
     def text(self) -> str:
         """For people."""
         lines = [f"features in {self.features}, store in {self.store}"]
+        if self.text_columns:
+            lines.append(f"texts are made of the columns {', '.join(self.text_columns)}")
         for modality, report in self.reports.items():
             lines += [report.text(), self.passports[modality].text()]
         return "\n".join(lines)
@@ -80,6 +89,7 @@ def encode_folder(
     audio: str | None = None,
     video: str | None = None,
     generation: bool = False,
+    text_columns: Sequence[str] | None = None,
     store: str | Path | None = None,
     out: str | Path | None = None,
     num_frames: int = 8,
@@ -88,18 +98,21 @@ def encode_folder(
     progress: bool = True,
     signal: str | None = None,
 ) -> EncodeSummary:
-    """Encode a media folder; the function behind `mmgraph encode`.
+    """Encode a folder's media; the function behind `mmgraph encode`.
 
-    Writes, each file whole or not at all: ``out/<modality>.npy`` [V, D] float32 with rows as in the videos table,
-    ``out/<modality>_present.npy`` [V] bool, and ``out/passports.json``. The noise check of the passports reads
-    all interactions of the folder: it describes features, it selects nothing.
+    Writes, each file whole or not at all: ``out/<modality>.npy`` [V, D] float32, ``out/<modality>_present.npy`` [V]
+    bool, ``out/video_ids.csv``, which says which video each row is (in a media folder the order of videos.csv), and
+    ``out/passports.json``. The noise check of the passports reads interactions of the whole folder: it describes
+    features, it selects nothing. So do texts: tags that people gave later than a training cut are in them, unless
+    ``text_columns`` leaves them out.
 
     Args:
-        data: a media folder, as ``read_media_folder`` reads it.
+        data: a media folder, or another layout that `mmgraph inspect` knows, with media (MovieLens with posters).
         text, image, audio: encoders by name (see ``text_encoder``, ``image_encoder``, ``audio_encoder``). Without
             image files, ``image`` is run over ``num_frames`` frames of the video files.
         video: a VideoMAE-type model's name or folder, for the modality "video".
         generation: also encode generation metadata, with the prompt through ``text`` (or hashed).
+        text_columns: columns that make up the text; by default as in ``extract_with_report``.
         store: the feature store, by default ``data/.features``.
         out: by default ``data/features``.
         num_frames: frames of each video.
@@ -109,19 +122,16 @@ def encode_folder(
         signal: the noise check counts interactions where this column is above zero, such as "click".
 
     Raises:
-        ValueError: no encoder is named, or the folder has nothing that one reads, or no videos.csv.
+        ValueError: no encoder is named, or the folder has nothing that one reads, or a media folder without videos.csv.
+        StoreWriteError: ``store`` or ``out`` cannot be written.
     """
-    from mmgraph.data.readers import read_media_folder
-
     data = Path(data)
     folder = data / "features" if out is None else Path(out)
-    if not (data / "videos.csv").exists():
-        raise ValueError(f"{data} has no videos.csv: without it, feature rows have no order")
-    # Features that lie there are about to be replaced; repeated interactions do not matter here.
-    dataset = read_media_folder(data, features=False, signal=signal, duplicates="keep")
+    dataset = _read(data, signal)
     encoders: dict[str, Encoder] = {}
+    columns: list[str] = []
     if text is not None:
-        texts_of(dataset)  # fail before anything is loaded
+        columns = text_columns_of(dataset, text_columns)  # fail before anything is loaded
         encoders["text"] = text_encoder(text, device)
     if image is not None:
         pictures = image_encoder(image, device)
@@ -138,8 +148,11 @@ def encode_folder(
     if not encoders:
         raise ValueError("name at least one encoder: text, image, audio, video or generation")
     kept = FeatureStore(data / ".features" if store is None else store)
-    result = extract_with_report(dataset, encoders, kept, workers=workers, progress=progress)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)  # before the work, not after it
+    result = extract_with_report(
+        dataset, encoders, kept, text_columns=columns or None, workers=workers, progress=progress
+    )
+    write_atomic(folder / "video_ids.csv", pl.DataFrame({"video_id": dataset.video_ids.ids}).write_csv().encode())
     passports = {}
     for modality, encoder in encoders.items():
         features = result.dataset.features[modality]
@@ -150,11 +163,27 @@ def encode_folder(
         data=str(data),
         store=str(kept.directory),
         features=str(folder),
+        text_columns=tuple(columns),
         reports=result.reports,
         passports=passports,
     )
     write_atomic(folder / "passports.json", summary.model_dump_json(indent=1).encode())
     return summary
+
+
+def _read(data: Path, signal: str | None) -> Dataset:
+    """The folder's videos, media and interactions; repeated interactions do not matter here."""
+    from mmgraph.data.inspect import read_any
+    from mmgraph.data.readers import read_media_folder
+
+    if not (data / "interactions.csv").exists() and not (data / "videos.csv").exists():
+        if signal is not None:
+            raise ValueError(f"{data} is no media folder: signal={signal!r} has no meaning there")
+        return read_any(data)[0]
+    if not (data / "videos.csv").exists():
+        raise ValueError(f"{data} has no videos.csv: without it, feature rows have no order")
+    # features that lie there are about to be replaced
+    return read_media_folder(data, features=False, signal=signal, duplicates="keep")
 
 
 def _npy(values: Tensor) -> bytes:

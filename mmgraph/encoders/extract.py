@@ -135,6 +135,23 @@ def media_of(dataset: Dataset, encoder: Encoder, text_columns: Sequence[str] | N
 def texts_of(dataset: Dataset, columns: Sequence[str] | None = None) -> list[str]:
     """One text for each video: its text columns joined by ". ", structured captions and lists spelled out.
 
+    In ``tags`` and ``genres``, ``a|b`` is two of them.
+
+    Raises:
+        ValueError: a named column does not exist, or none of the usual ones does.
+    """
+    chosen = text_columns_of(dataset, columns)
+    lists = [name in ("tags", "genres") for name in chosen]
+    rows = dataset.videos.select(chosen).rows()
+    return [
+        ". ".join(part for value, several in zip(row, lists, strict=True) if (part := _text(value, several)))
+        for row in rows
+    ]
+
+
+def text_columns_of(dataset: Dataset, columns: Sequence[str] | None = None) -> list[str]:
+    """The columns that ``texts_of`` reads: the named ones, or those of ``TEXT_COLUMNS`` that exist.
+
     Raises:
         ValueError: a named column does not exist, or none of the usual ones does.
     """
@@ -144,10 +161,12 @@ def texts_of(dataset: Dataset, columns: Sequence[str] | None = None) -> list[str
     if unknown or not chosen:
         wanted = f"columns {unknown}" if unknown else f"any of the columns {list(TEXT_COLUMNS)}"
         raise ValueError(f"{dataset.name}: the videos table lacks {wanted}; it has {have}")
-    return [". ".join(part for value in row if (part := _text(value))) for row in dataset.videos.select(chosen).rows()]
+    return chosen
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, several: bool = False) -> str:
+    if several and isinstance(value, str):
+        value = value.split("|")
     if isinstance(value, (list, tuple)):
         return ", ".join(part for item in value if (part := _text(item)))
     if value is None or isinstance(value, (str, dict)):

@@ -184,20 +184,21 @@ def noise_check(
     """
     from scipy.sparse import csr_matrix
 
-    pairs = interactions.select("user", "video").unique()
-    user, video = pairs["user"].to_numpy(), pairs["video"].to_numpy()
-    count = np.bincount(video, minlength=len(features.values))
-    usable = np.flatnonzero(features.present.numpy() & (count > 0))
+    rows = interactions["video"].unique().to_numpy()
+    usable = np.sort(rows[features.present.numpy()[rows]])
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(usable, min(max_videos, len(usable)), replace=False)) if len(usable) else usable
     if len(chosen) < neighbours + 2:
         return None
     position = np.full(len(features.values), -1)
     position[chosen] = np.arange(len(chosen))
-    kept = position[video] >= 0
+    # only the sampled videos' interactions are looked at: of a large log a small part
+    mine = interactions.select("user", "video").filter(pl.Series(position[interactions["video"].to_numpy()] >= 0))
+    pairs = mine.unique()
+    user, video = pairs["user"].to_numpy(), position[pairs["video"].to_numpy()]
+    count = np.bincount(video, minlength=len(chosen))
     size = (len(chosen), int(user.max()) + 1)
-    weight = 1.0 / np.sqrt(count[video[kept]])
-    sets = csr_matrix((weight, (position[video[kept]], user[kept])), shape=size)
+    sets = csr_matrix((1.0 / np.sqrt(count[video]), (video, user)), shape=size)
     shared = (sets @ sets.T).toarray()
     values = features.values[torch.from_numpy(chosen)].double()
     values = torch.nn.functional.normalize(values - values.mean(0), dim=1)

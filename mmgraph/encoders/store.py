@@ -9,6 +9,7 @@ that the next run goes on from.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,6 +43,10 @@ _STALE_SECONDS = 3600.0
 
 class StoreWriteError(OSError):
     """The store cannot be written (a full disk, for one). What was stored before is whole."""
+
+    def __str__(self) -> str:
+        """The message, without the error number."""
+        return str(self.args[-1])
 
 
 class EncodeReport(BaseModel):
@@ -96,6 +101,9 @@ class FeatureStore:
         directory: made when it does not exist.
         chunk_rows: rows after which a chunk is written.
         chunk_seconds: seconds after which a chunk is written even if smaller; what a kill can cost.
+
+    Raises:
+        StoreWriteError: the folder cannot be made.
     """
 
     def __init__(self, directory: str | Path, *, chunk_rows: int = 512, chunk_seconds: float = 30.0) -> None:
@@ -104,7 +112,7 @@ class FeatureStore:
         self.directory = Path(directory)
         self.chunk_rows = chunk_rows
         self.chunk_seconds = chunk_seconds
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
 
     def folder(self, encoder: Encoder) -> Path:
         """Where an encoder's chunks lie."""
@@ -221,7 +229,7 @@ class FeatureStore:
                 text = json.dumps(encoder.describe(), indent=1, ensure_ascii=False)
                 write_atomic(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:
-            raise _write_error(error, folder, "nothing was encoded") from error
+            raise _write_error(error, folder, "Nothing was encoded") from error
         for path in folder.glob(".*.tmp"):
             try:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
@@ -280,10 +288,25 @@ class _Pending:
 
 def _write_error(error: OSError, folder: Path, state: str) -> StoreWriteError:
     reason = error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Make room" if full else "Give a folder that can be written (mmgraph encode: --store and --out)"
     return StoreWriteError(
-        error.errno,
-        f"cannot write to {folder}: {reason}. {state}. Make room and run again: it goes on from there",
+        error.errno, f"cannot write to {folder}: {reason}. {state}. {advice} and run again: it goes on from there"
     )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that is about to be written to.
+
+    Raises:
+        StoreWriteError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _write_error(error, folder, "Nothing was encoded") from error
 
 
 def _fingerprints(

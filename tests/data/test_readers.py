@@ -204,6 +204,9 @@ def test_movielens(tmp_path: Path):
     assert liked.num_videos == 8
     assert read_movielens(folder, unrated=True).num_videos == 9
     assert "image" not in read_movielens(folder, posters=folder.parent).media
+    early = read_movielens(folder, tags_before=1_700_000_001)
+    assert early.videos["tags"].to_list() == ["Funny", *[None] * 7]
+    assert early.entities["tag"].ids.ids.to_list() == ["funny"]
     for file in ("tags.csv", "links.csv"):
         (folder / file).unlink()
     assert list(read_movielens(folder).entities) == ["genre"]

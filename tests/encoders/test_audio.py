@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,3 +113,41 @@ def test_hugging_face_audio_hears_each_clip_by_itself(tmp_path) -> None:
     assert torch.allclose(together.values[1], encoder(paths[1:]).values[0], atol=1e-6)
     assert not torch.allclose(together.values[0], together.values[1], atol=1e-2)
     assert encoder.settings()["processor"]["sampling_rate"] == 16000
+
+
+def _spectrogram_model(kind: str) -> tuple[Any, Any]:
+    import transformers as hf
+
+    small: dict[str, Any] = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    if kind == "ast":
+        config = hf.ASTConfig(hidden_size=16, max_length=64, num_mel_bins=32, **small)
+        return hf.ASTModel(config), hf.ASTFeatureExtractor(num_mel_bins=32, max_length=64)
+    if kind == "whisper":
+        sizes: dict[str, Any] = {"vocab_size": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        for part in ("encoder", "decoder"):
+            sizes |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 16}
+        config = hf.WhisperConfig(d_model=16, max_source_positions=100, decoder_start_token_id=1, **sizes)
+        return hf.WhisperModel(config), hf.WhisperFeatureExtractor(chunk_length=2)
+    audio = {"patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2]}
+    config = hf.ClapConfig(
+        text_config={"hidden_size": 16, "vocab_size": 8, **small},
+        audio_config={**audio, "num_hidden_layers": 2, "projection_dim": 16},
+        projection_dim=16,
+    )
+    return hf.ClapModel(config), hf.ClapFeatureExtractor(max_length_s=1, truncation="rand_trunc")
+
+
+@pytest.mark.parametrize("kind", ["ast", "clap", "whisper"])
+def test_hugging_face_audio_of_spectrograms(tmp_path, kind) -> None:
+    torch.manual_seed(0)
+    for part in _spectrogram_model(kind):
+        part.save_pretrained(tmp_path)
+    # longer than CLAP's one second: its extractor would draw a part of the sweep at random
+    sweep = np.concatenate([tone(frequency, 1) for frequency in (200, 400, 800, 1600)])
+    paths = [wav(tmp_path / "a.wav", sweep), wav(tmp_path / "b.wav", tone(900, 0.01))]
+    encoder = HuggingFaceAudio(tmp_path, label="tiny")
+    values = encoder(paths).values
+    assert values.shape == (2, 16)
+    assert torch.equal(values, encoder(paths).values)
+    assert not torch.allclose(values[0], values[1], atol=1e-3)
+    assert HuggingFaceAudio(tmp_path, label="tiny").key() == encoder.key()

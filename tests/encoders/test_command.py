@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mmgraph.data.readers import read_media_folder
+from mmgraph.data.readers import read_media_folder, read_movielens
 from mmgraph.encoders import (
     EfficientNetLite0,
     EncodeSummary,
@@ -16,12 +16,14 @@ from mmgraph.encoders import (
     HuggingFaceImage,
     HuggingFaceText,
     MFCCStatistics,
+    StoreWriteError,
     UniversalSentenceEncoder,
     audio_encoder,
     encode_folder,
     image_encoder,
     text_encoder,
 )
+from tests.data import layouts
 from tests.encoders.making import jpeg, mp4, tone, wav
 
 
@@ -87,6 +89,39 @@ def test_names_give_encoders() -> None:
 def test_what_is_missing_is_said_before_anything_is_encoded(folder) -> None:
     with pytest.raises(ValueError, match="at least one encoder"):
         encode_folder(folder, progress=False)
+    with pytest.raises(ValueError, match="lacks columns \\['plot'\\]"):
+        encode_folder(folder, text="hash", text_columns=["plot"], progress=False)
     (folder / "videos.csv").unlink()
     with pytest.raises(ValueError, match=r"no videos\.csv"):
         encode_folder(folder, text="hash", progress=False)
+
+
+def test_movielens_with_posters_is_encoded_without_touching_its_folder(tmp_path) -> None:
+    data, made = layouts.movielens(tmp_path / "ml"), tmp_path / "made"
+    for poster in (data / "posters").iterdir():
+        jpeg(poster, len(poster.name))
+    before = sorted(data.rglob("*"))
+    settings = {"image": "hash", "text": "hash", "store": made / "store", "out": made / "out", "progress": False}
+    summary = encode_folder(data, **settings)
+    assert "texts are made of the columns title, tags, genres" in summary.text()
+    dataset = read_movielens(data)
+    lines = (made / "out" / "video_ids.csv").read_text().split()
+    assert lines == ["video_id", *map(str, dataset.video_ids.ids)]
+    present = [bool(files) for files in dataset.media["image"]]
+    assert np.load(made / "out" / "visual_present.npy").tolist() == present
+    titles = encode_folder(data, **{**settings, "image": None}, text_columns=["title"])
+    assert titles.text_columns == ("title",)
+    expected = HashEncoder(reads="text")(dataset.videos["title"].to_list()).values
+    assert np.allclose(np.load(made / "out" / "text.npy"), expected)
+    assert sorted(data.rglob("*")) == before
+    with pytest.raises(ValueError, match="no media folder"):
+        encode_folder(data, **settings, signal="click")
+
+
+def test_a_folder_that_cannot_be_written_says_which_options_to_give(folder) -> None:
+    (folder / ".features").write_text("a file in the way")
+    with pytest.raises(StoreWriteError, match="--store and --out"):
+        encode_folder(folder, text="hash", progress=False)
+    (folder / "features").write_text("a file in the way")
+    with pytest.raises(StoreWriteError, match=r"features: .*Nothing was encoded\. Give a folder"):
+        encode_folder(folder, text="hash", store=folder / "elsewhere", progress=False)

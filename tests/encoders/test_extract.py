@@ -57,6 +57,12 @@ def rows(dataset: Dataset, *ids: str) -> list[int]:
     return dataset.video_ids.rows(list(ids)).tolist()
 
 
+def test_genres_in_one_cell_are_several_words_and_a_title_stays_as_it_is() -> None:
+    videos = pl.DataFrame({"video": ["a"], "title": ["this|that"], "genres": ["Drama| Film-Noir|"]})
+    dataset = Dataset.from_frames(pl.DataFrame({"user": ["u"], "video": ["a"]}), videos=videos)
+    assert texts_of(dataset) == ["this|that. Drama, Film-Noir"]
+
+
 def test_a_video_is_the_mean_of_its_readable_files(dataset, tmp_path) -> None:
     encoder = HashEncoder(reads="image")
     a, b, c, d = rows(dataset, "a", "b", "c", "d")

@@ -20,6 +20,7 @@ def read_movielens(
     min_rating: float | None = None,
     unrated: bool = False,
     posters: str | Path | None = None,
+    tags_before: float | None = None,
     duplicates: Duplicates = "error",
     name: str | None = None,
 ) -> Dataset:
@@ -30,14 +31,15 @@ def read_movielens(
     ``genre``), tags.csv when there (column ``tags``: the words users gave, ", " between them; entities ``tag`` in lower
     case), links.csv when there (``imdbId``, ``tmdbId``) and posters (``<movieId>.jpg``, as ``image`` media).
 
-    Tags were given at a time too: with a time split, those given later than the training data tell of the future. Drop
-    the column and the entities then.
+    Tags were given at a time too: with a time split, those given later than the training data tell of the future, and
+    a film that nobody has seen yet has none. ``tags_before`` leaves them out.
 
     Args:
         min_rating: keep only ratings of at least this many stars (4.0 is common for "liked"). Films stay in the
             catalogue without one.
         unrated: whether films without any rating are in the catalogue.
         posters: the folder of posters; ``posters/`` inside the folder by default.
+        tags_before: keep only tags given before this moment, in UTC seconds; all by default.
 
     Raises:
         DataError: see :meth:`Dataset.from_frames`.
@@ -56,7 +58,10 @@ def read_movielens(
     known = Vocabulary(videos["movieId"])
     tags = None
     if (folder / "tags.csv").exists():
-        tags, _ = read_csv(folder / "tags.csv", required=("userId", "movieId", "tag"), text=("tag",))
+        timed = () if tags_before is None else ("timestamp",)
+        tags, _ = read_csv(folder / "tags.csv", required=("userId", "movieId", "tag", *timed), text=("tag",))
+        if tags_before is not None:
+            tags = tags.filter(pl.col("timestamp") < tags_before)
         tags = tags.filter(pl.col("tag").is_not_null() & pl.Series(known.find(tags["movieId"]) >= 0))
         joined = tags.group_by("movieId").agg(tags=pl.col("tag").unique(maintain_order=True).str.join(", "))
         videos = videos.join(joined, on="movieId", how="left", maintain_order="left")
