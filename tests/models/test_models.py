@@ -46,7 +46,7 @@ def build(cls: type[Recommender], graph, **more) -> Recommender:
 
 def train(cls: type[Recommender], graph, epochs: int = 60) -> Recommender:
     model = build(cls, graph)
-    fit(model, graph, config=FitConfig(epochs=epochs, batch_size=64, learning_rate=0.02), seed=1)
+    fit(model, graph, config=FitConfig(epochs=epochs, batch_size=64, learning_rate=0.01), seed=1)
     return model
 
 
