@@ -7,25 +7,46 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks.epochs.ports import PlainLightGCN, PlainMMGCN, products
+from benchmarks.epochs.data import load
+from benchmarks.epochs.ports import PRODUCTS, Make, PlainFREEDOM, PlainLightGCN, PlainMMGCN, PlainVBPR, torch_coo
 from benchmarks.ops.rows import run_tests, write
 from benchmarks.ops.timing import in_turn, peak
-from benchmarks.recipes.gowalla import gowalla
-from benchmarks.recipes.tiktok import tiktok
-from mmgraph.graph import build_graph
+from mmgraph.graph import EdgeDrop, ModalityKNN
 from mmgraph.graph.multimodal import MultimodalGraph
-from mmgraph.graph.samplers import PairBatch
-from mmgraph.models import MMGCN, LightGCN
+from mmgraph.graph.samplers import PairBatch, epoch_generator
+from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN, Recommender
 from mmgraph.train import reuse_freed_memory
 
-DATA = {"gowalla": gowalla, "tiktok": tiktok}
+
+class Case(NamedTuple):
+    """A model, the same as toolboxes write it, and what it is given."""
+
+    model: type[Recommender]
+    plain: type[torch.nn.Module]
+    arguments: dict[str, Any]
+    products: dict[str, Make] = PRODUCTS
+    transform: Callable[[MultimodalGraph], MultimodalGraph] = lambda graph: graph
+    epoch_transform: EdgeDrop | None = None
+
+
+def alike(graph: MultimodalGraph) -> MultimodalGraph:
+    """The kNN graph that FREEDOM reads."""
+    for m in graph.modalities:
+        graph = ModalityKNN(m, 9, "binary", loops=True, share=1 / len(graph.modalities))(graph)
+    return graph
+
+
 MODELS = {
-    "lightgcn": (LightGCN, PlainLightGCN, "sym", {"num_layers": 3}),
-    "mmgcn": (MMGCN, PlainMMGCN, "row", {"num_layers": 2}),
+    "lightgcn": Case(LightGCN, PlainLightGCN, {"num_layers": 3}),
+    # without a graph there is one way to write it
+    "vbpr": Case(VBPR, PlainVBPR, {}, {"torch_dense": torch_coo}),
+    "freedom": Case(FREEDOM, PlainFREEDOM, {}, transform=alike, epoch_transform=EdgeDrop(0.8, degree_sensitive=True)),
+    "mmgcn": Case(MMGCN, PlainMMGCN, {"num_layers": 2}),
 }
 
 
@@ -33,29 +54,27 @@ def main() -> None:
     """Times training batches of mmgraph and of plain ports in turn, and writes the epochs they make."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.epochs", description=main.__doc__)
     parser.add_argument("--models", default="lightgcn", help=f"of {', '.join(MODELS)}")
-    parser.add_argument("--data", default="gowalla", help=f"of {', '.join(DATA)}")
+    parser.add_argument("--data", default="gowalla", help="tiktok, baby-4096, …: see benchmarks/epochs/data.py")
     parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10, help="batches timed of each")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    for name, known in (
-        (n, k) for names, k in ((options.models, MODELS), (options.data, DATA)) for n in names.split(",")
-    ):
-        if name not in known:
-            parser.error(f"unknown {name!r}: choose from {', '.join(known)}")
-    run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", "tests/models/test_lightgcn.py"])
+    if unknown := [name for name in options.models.split(",") if name not in MODELS]:
+        parser.error(f"unknown {unknown}: choose from {', '.join(MODELS)}")
+    models = [f"tests/models/test_{name}.py" for name in options.models.split(",")]
+    run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", *models])
     reuse_freed_memory()  # as ``fit`` does; for all contenders alike
     rows: list[dict[str, object]] = []
     for data in options.data.split(","):
-        graph = build_graph(DATA[data]())
+        graph = load(data)
         for model in options.models.split(","):
             rows += measure(model, data, graph, options)
     write(options.json, rows, "cpu")
 
 
-def batches(model: LightGCN | MMGCN, graph: MultimodalGraph, size: int) -> Iterator[PairBatch]:
+def batches(model: Recommender, graph: MultimodalGraph, size: int) -> Iterator[PairBatch]:
     """Batches of one epoch after the other."""
     epoch = 0
     while True:
@@ -83,12 +102,17 @@ def stepper(
 
 def measure(name: str, data: str, graph: MultimodalGraph, options: argparse.Namespace) -> list[dict[str, object]]:
     """Rows of one model on one data set."""
-    kind, plain, norm, arguments = MODELS[name]
+    case = MODELS[name]
     torch.manual_seed(0)
-    first = kind(graph, embedding_dim=options.dim, **arguments)
+    graph = case.transform(graph)
+    first = case.model(graph, embedding_dim=options.dim, **case.arguments)
     sampler = first.sampler(graph, options.batch_size)
     start = time.perf_counter()
     sample = next(iter(sampler.epoch(0, 0)))
+    # what an epoch costs once: its batches and, where edges are dropped anew, its graph
+    thin = graph if case.epoch_transform is None else case.epoch_transform(graph, epoch_generator(0, 0))
+    if thin is not graph:
+        thin.adjacency("interacts", norm="sym")
     sampling = 1e3 * (time.perf_counter() - start)
     laps = {}
     for impl, storage in (("mmgraph-cpu", None), ("mmgraph-cpu-bf16", torch.bfloat16)):
@@ -96,16 +120,21 @@ def measure(name: str, data: str, graph: MultimodalGraph, options: argparse.Name
 
         def terms(batch: PairBatch, model=model, storage=storage) -> list[Tensor]:
             if storage is None:
-                return list(model.loss(graph, batch).values())
+                return list(model.loss(thin, batch).values())
             with torch.autocast("cpu", storage):
-                return [term.float() for term in model.loss(graph, batch).values()]
+                return [term.float() for term in model.loss(thin, batch).values()]
 
         laps[impl] = stepper(model, terms, batches(model, graph, options.batch_size), fused=True)
-    truth = first.loss(graph, sample)["bpr"].detach()
-    for impl, product in products(graph.adjacency("interacts", norm=norm)).items():
-        port = plain(copy.deepcopy(first), graph, product)
-        torch.testing.assert_close(port.loss(sample)[0].detach(), truth, rtol=1e-4, atol=1e-5)
-        laps[impl] = stepper(port, lambda b, port=port: list(port.loss(b)), batches(first, graph, options.batch_size))
+    truth = {term: value.detach() for term, value in first.loss(thin, sample).items() if term != "l2"}
+    for impl, make in case.products.items():
+        port = case.plain(copy.deepcopy(first), thin, make)
+        same = {term: value.detach() for term, value in port.loss(sample).items() if term != "l2"}
+        torch.testing.assert_close(same, truth, rtol=1e-4, atol=1e-5)
+
+        def plain(batch: PairBatch, port=port) -> list[Tensor]:
+            return list(port.loss(batch).values())
+
+        laps[impl] = stepper(port, plain, batches(first, graph, options.batch_size))
     times = in_turn(laps, options.rounds, options.seconds)
     ours = times["mmgraph-cpu"]["batch"]
     print(f"\n{name}, {data}, D={options.dim}, batches of {options.batch_size}: {len(sampler)} an epoch")

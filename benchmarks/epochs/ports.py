@@ -1,7 +1,7 @@
 """The models as the field's toolboxes write them: every layer of every node in full, at each batch.
 
-The product with the adjacency is passed in, so each port runs over ``torch.sparse.mm`` on COO (MMRec,
-RecBole-GNN) and over gather and scatter (PyG).
+The product with an adjacency is passed in, so each port runs over ``torch.sparse.mm`` on COO (MMRec, RecBole-GNN)
+and over gather and scatter (PyG).
 """
 
 from __future__ import annotations
@@ -14,66 +14,124 @@ from torch import Tensor, nn
 
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models import MMGCN, LightGCN
+from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN
 from mmgraph.ops import CSR
 
 Product = Callable[[Tensor], Tensor]
+Make = Callable[[CSR], Product]
 
 
-def products(a: CSR) -> dict[str, Product]:
-    """``A x`` as COO and as PyG's LGConv."""
+def torch_coo(a: CSR) -> Product:
+    """``A x`` by ``torch.sparse.mm`` on COO."""
+    index = torch.stack([a.row_indices().long(), a.indices.long()])
+    # not said to be coalesced: a mix of kNN graphs names some edges twice
+    coo = torch.sparse_coo_tensor(index, a.weights(), a.shape).coalesce()
+    return lambda x: torch.sparse.mm(coo, x)
+
+
+def pyg_scatter(a: CSR) -> Product:
+    """``A x`` by PyG's LGConv."""
     from torch_geometric.nn import LGConv
 
-    index = torch.stack([a.row_indices().long(), a.indices.long()])
-    weights = a.weights()
-    assert weights is not None
-    coo = torch.sparse_coo_tensor(index, weights, a.shape, is_coalesced=True)
-    conv, edges = LGConv(normalize=False), index.flip(0)
-    return {
-        "torch_coo": lambda x: torch.sparse.mm(coo, x),
-        "pyg_scatter": lambda x: conv(x, edges, weights),
-    }
+    edges = torch.stack([a.indices.long(), a.row_indices().long()])
+    conv, weights = LGConv(normalize=False), a.weights()
+    return lambda x: conv(x, edges, weights)
 
 
-def pair_loss(out: Tensor, users: int, batch: PairBatch) -> Tensor:
+PRODUCTS: dict[str, Make] = {"torch_coo": torch_coo, "pyg_scatter": pyg_scatter}
+
+
+def bpr(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """BPR of dot products."""
+    return -F.logsigmoid((user * positive).sum(1) - (user * negative).sum(1)).mean()
+
+
+def pair_loss(user: Tensor, video: Tensor, batch: PairBatch) -> Tensor:
     """BPR over the rows of the batch."""
-    user, video = out[:users], out[users:]
-    chosen = user[batch.user]
-    positive = (chosen * video[batch.positive]).sum(1)
-    negative = (chosen * video[batch.negative[:, 0]]).sum(1)
-    return F.softplus(negative - positive).mean()
+    return bpr(user[batch.user], video[batch.positive], video[batch.negative[:, 0]])
+
+
+def half_squares(rows: list[Tensor], batch: PairBatch) -> Tensor:
+    """½ Σ ‖row‖² / B, each row as often as the batch reads it."""
+    return torch.stack([part.square().sum() for part in rows]).sum() / 2 / len(batch.user)
 
 
 class PlainLightGCN(nn.Module):
     """LightGCN with two tables, a concatenation a batch, all layers stacked."""
 
-    def __init__(self, model: LightGCN, graph: MultimodalGraph, product: Product) -> None:
+    def __init__(self, model: LightGCN, graph: MultimodalGraph, make: Make) -> None:
         super().__init__()
         split = model.embedding.detach().clone().split([graph.num_users, graph.num_videos])
         self.user, self.video = nn.Parameter(split[0].clone()), nn.Parameter(split[1].clone())
-        self.product, self.num_layers, self.l2 = product, model.num_layers, model.l2
+        self.product = make(graph.adjacency("interacts", norm="sym"))
+        self.num_layers, self.l2 = model.num_layers, model.l2
 
-    def loss(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
         """BPR and the L2 term."""
         x = torch.cat([self.user, self.video])
         layers = [x]
         for _ in range(self.num_layers):
             layers.append(self.product(layers[-1]))
-        bpr = pair_loss(torch.stack(layers, 1).mean(1), len(self.user), batch)
+        user, video = torch.stack(layers, 1).mean(1).split([len(self.user), len(self.video)])
         own = [self.user[batch.user], self.video[batch.positive], self.video[batch.negative[:, 0]]]
-        l2 = torch.stack([part.square().sum() for part in own]).sum() / 2 / len(batch.user)
-        return bpr, self.l2 * l2
+        return {"bpr": pair_loss(user, video, batch), "l2": self.l2 * half_squares(own, batch)}
+
+
+class PlainVBPR(nn.Module):
+    """VBPR with the whole catalogue's features, of all modalities side by side, projected at each batch."""
+
+    def __init__(self, model: VBPR, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.user, self.video, self.bias, self.l2 = model.user, model.video, model.bias, model.l2
+        weight = torch.cat([model.project[m].weight for m in model.modalities], 1).detach()
+        self.project = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        self.project.weight = nn.Parameter(weight.clone())
+        self.features = torch.cat([graph.features(m).values for m in model.modalities], 1)
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """BPR and the L2 term."""
+        content = self.project(self.features)
+        video = torch.cat([self.video, content[:, :-1], content[:, -1:] + self.bias], 1)
+        user = torch.cat([self.user, torch.ones(len(self.user), 1)], 1)
+        own = [self.user[batch.user], video[batch.positive], video[batch.negative[:, 0]]]
+        return {"bpr": pair_loss(user, video, batch), "l2": self.l2 * half_squares(own, batch)}
+
+
+class PlainFREEDOM(nn.Module):
+    """FREEDOM with both graphs in full and the whole catalogue's features projected at each batch."""
+
+    def __init__(self, model: FREEDOM, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.model = model
+        self.product = make(graph.adjacency("interacts", norm="sym"))
+        self.alike = make(graph.adjacency(model.similar, norm=None))
+        self.features = {m: graph.features(m).values for m in model.modalities}
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """BPR, and the sum of its modal forms."""
+        model = self.model
+        near = model.video
+        for _ in range(model.num_similar_layers):
+            near = self.alike(near)
+        layers = [torch.cat([model.user, model.video])]
+        for _ in range(model.num_layers):
+            layers.append(self.product(layers[-1]))
+        user, video = torch.stack(layers, 1).mean(1).split([len(model.user), len(model.video)])
+        content = [pair_loss(user, model.project[m](f), batch) for m, f in self.features.items()]
+        bpr = pair_loss(user, video + near, batch)
+        return {"bpr": bpr, "content": model.content * torch.stack(content).sum()}
 
 
 class PlainMMGCN(nn.Module):
     """MMGCN with every layer of every modality in full and the whole catalogue projected at each batch."""
 
-    def __init__(self, model: MMGCN, graph: MultimodalGraph, product: Product) -> None:
+    def __init__(self, model: MMGCN, graph: MultimodalGraph, make: Make) -> None:
         super().__init__()
-        self.model, self.product, self.users = model, product, graph.num_users
+        self.model, self.users = model, graph.num_users
+        self.product = make(graph.adjacency("interacts", norm="row"))
         self.features = {m: graph.features(m) for m in model.modalities}
 
-    def loss(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
         """BPR and the L2 term."""
         model, views = self.model, []
         for m in model.modalities:
@@ -85,8 +143,8 @@ class PlainMMGCN(nn.Module):
                 own = F.leaky_relu(conv.own(x)) + model.identity
                 x = F.leaky_relu(conv.combine(torch.cat([h, own], 1)) if conv.concat else conv.combine(h) + own)
             views.append(x)
-        bpr = pair_loss(torch.stack(views).mean(0), self.users, batch)
+        out = torch.stack(views).mean(0)
         rows = torch.cat([batch.user, batch.positive + self.users, batch.negative[:, 0] + self.users])
         own = [model.identity[rows], *(model.preference[m][batch.user] for m in model.modalities)]
-        l2 = torch.stack([part.square().sum() for part in own]).sum() / 2 / len(batch.user)
-        return bpr, model.l2 * l2
+        bpr = pair_loss(out[: self.users], out[self.users :], batch)
+        return {"bpr": bpr, "l2": model.l2 * half_squares(own, batch)}
