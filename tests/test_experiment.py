@@ -35,7 +35,7 @@ from mmgraph.experiment.config import describe
 from mmgraph.experiment.result import environment, write_atomically
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.experiment.tables import Cell
-from mmgraph.graph import EdgeDrop
+from mmgraph.graph import EdgeDrop, Exposures
 from mmgraph.models import Embeddings, Popularity, Recommender
 from mmgraph.train import FitConfig
 
@@ -300,6 +300,22 @@ def test_write_atomically_leaves_no_part_and_replaces(tmp_path):
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
+
+
+def test_exposures_of_the_test_make_another_protocol(tmp_path):
+    shown = torch.arange(4)
+    made = functools.partial(Exposures, shown, shown, shown.double(), shown > 1)
+    plain = toy(name="plain")
+    before = plain.variant(name="before", transforms=(made(transductive=False),))
+    after = plain.variant(name="after", transforms=(made(transductive=True),))
+    ids = {e.name: run(e, 0, tmp_path).protocol for e in (plain, before, after)}
+    assert ids["plain"] == ids["before"] != ids["after"]
+    result = Result.load(tmp_path / "after" / "0")
+    assert result.data["protocol"]["parameters"]["transductive_exposure"] is True
+    assert [o["protocol_id"] for o in result.openings] == [ids["after"]]
+    assert restore(result, after).split.protocol_id == ids["after"]
+    with pytest.raises(ValueError, match="different protocols"):
+        compare([Result.load(tmp_path / "before" / "0")], [result], "recall@5")
 
 
 def stored(tmp_path, name, seed, values, protocol="p-1"):

@@ -10,6 +10,7 @@ by their ratio, rounded, at least 1 each. A user with fewer than 3 trains only.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -120,6 +121,18 @@ class Split:
     def __repr__(self) -> str:
         parts = f"{len(self.train)} train, {len(self.valid)} valid, {self.num_test} sealed test"
         return f"Split({self.protocol_id!r}: {parts})"
+
+    def with_parameters(self, **parameters: Any) -> Split:
+        """The same parts under a protocol that says more, hence another id; openings of the test are shared.
+
+        What a model may see beside the seen interactions belongs there: ``split.with_parameters(transductive_exposure=
+        True)``. :class:`~mmgraph.experiment.Experiment` does it for transforms that have ``protocol_parameters``.
+        """
+        out = copy.copy(self)
+        merged = {**self.protocol.parameters, **parameters}
+        out.protocol = self.protocol.model_copy(update={"parameters": merged})
+        out.protocol_id = out.protocol.id
+        return out
 
     @property
     def test(self) -> pl.DataFrame:

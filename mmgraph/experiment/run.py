@@ -36,7 +36,8 @@ class Prepared:
     """An experiment made ready: its graph and an untrained model.
 
     Attributes:
-        split: as the experiment's function returned it.
+        split: as the experiment's function returned it, its protocol with what the transforms add
+            (``protocol_parameters``).
         graph: of the wanted stage, transformed.
         seen: CSR [U, V], the pairs to mask, from the graph before the transforms.
         model: initialised under the seed.
@@ -60,6 +61,9 @@ def prepare(
         split: an already built one, to save reading the data again.
     """
     built: Split = experiment.split() if split is None else split
+    for transform in experiment.transforms:
+        if added := getattr(transform, "protocol_parameters", None):
+            built = built.with_parameters(**added)
     graph = build_graph(built, stage)
     seen = graph.seen
     for transform in experiment.transforms:

@@ -20,7 +20,8 @@ class Exposures:
 
     In the Kuaishou user-interest challenge the test videos have no interaction at all, but the test's exposures are
     given without their labels. ``transductive`` says whether those may be used: True joins them to the graph, False
-    keeps only the exposures before the test. It belongs in the protocol: results with and without do not compare.
+    keeps only the exposures before the test. Results with and without do not compare: among an experiment's transforms,
+    True changes its protocol id.
 
     Args:
         user, video: rows [n] int64.
@@ -42,6 +43,11 @@ class Exposures:
         sizes = {len(t) for t in (self.user, self.video, self.time, self.held_out) if t is not None}
         if len(sizes) > 1:
             raise ValueError(f"user, video, time and held_out must have one length, got {sorted(sizes)}")
+
+    @property
+    def protocol_parameters(self) -> dict[str, bool]:
+        """What an experiment's protocol says more because of this transform."""
+        return {"transductive_exposure": True} if self.transductive else {}
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the edges (replaced where it had them).
