@@ -45,6 +45,7 @@ class TemporalGraph(Recommender):
         negatives, power: see :class:`~mmgraph.models.sequential.NextVideoLoss`.
         dropout: on the steps the layer reads, in training.
         long_dropout: chance that an example's gate is closed to e_u in training.
+        gate_bias: added to b at the start; below 0 the gate begins on the side of s_u.
         head: a head other than the dot product, at ranking; training uses the dot product.
     """
 
@@ -61,6 +62,7 @@ class TemporalGraph(Recommender):
         power: float = 0.5,
         dropout: float = 0.0,
         long_dropout: float = 0.0,
+        gate_bias: float = 0.0,
         head: Head | None = None,
     ) -> None:
         super().__init__(head)
@@ -72,6 +74,7 @@ class TemporalGraph(Recommender):
             temporal = CausalTransformer(dim, dropout=0.5, max_len=max_len)
         self.temporal = temporal if isinstance(temporal, TemporalLayer) else temporal(dim)
         self.gate = nn.Linear(2 * dim, dim)
+        self.gate.bias.data += gate_bias
         self.dropout, self.long_dropout, self.max_len = nn.Dropout(dropout), long_dropout, max_len
         self.scale = dim**0.5
         self.next_video = NextVideoLoss(graph, negatives, power)

@@ -212,6 +212,18 @@ def test_a_closed_gate_hides_the_long_term_vector():
     assert model.gate.weight.grad.abs().sum() == 0  # every example's gate was closed
 
 
+def test_the_gate_can_begin_on_the_side_of_recent_interest():
+    torch.manual_seed(0)
+    plain = TemporalGraph(twelve_nodes(), embedding_dim=8)
+    torch.manual_seed(0)
+    leaning = TemporalGraph(twelve_nodes(), embedding_dim=8, gate_bias=-20.0)
+    torch.testing.assert_close(leaning.gate.bias, plain.gate.bias - 20)
+    assert torch.equal(leaning.gate.weight, plain.gate.weight)
+    long, short = torch.randn(3, 8), torch.randn(3, 8)
+    torch.testing.assert_close(leaning.join(long, short), short)
+    assert not torch.allclose(plain.join(long, short), short)
+
+
 @pytest.mark.parametrize("name", ["causal", "attention"])
 def test_the_sampler_gives_what_the_layer_can_learn_from(name):
     graph = twelve_nodes()
