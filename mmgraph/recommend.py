@@ -63,6 +63,11 @@ def _sparse(tensor: Tensor) -> bool:
     return tensor.layout is not torch.strided
 
 
+def ranks_by_dot_product(model: Recommender, emb: Embeddings) -> bool:
+    """Whether ``ops.topk`` finds the best by itself: scores are dot products of the embeddings, and none is NaN."""
+    return model.scores_by_dot_product and not any(_sparse(t) or bool(t.isnan().any()) for t in emb)
+
+
 def user_blocks(users: Tensor, num_videos: int, block_size: int | None = None) -> Iterator[Tensor]:
     """Slices of ``users`` small enough that their scores for all videos fit in a block of fixed memory."""
     yield from users.split(block_size or max(1, BLOCK_SCORES // max(num_videos, 1)))

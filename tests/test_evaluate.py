@@ -29,6 +29,7 @@ from mmgraph.evaluate import (
 )
 from mmgraph.models.base import Embeddings, Recommender
 from mmgraph.ops import CSR
+from mmgraph.recommend import ranks_by_dot_product
 
 
 @dataclass
@@ -238,6 +239,39 @@ def test_block_size_does_not_change_anything():
     assert one.metrics.keys() == all_at_once.metrics.keys() >= {"all", "warm", "cold", "activity_1"}
     for group in one.metrics:
         assert one[group] == pytest.approx(all_at_once[group], nan_ok=True)
+
+
+class Vectors(Recommender):
+    """Embeddings as they are; ``copies`` has a score of its own, which says the same."""
+
+    def __init__(self, user: Tensor, video: Tensor) -> None:
+        super().__init__()
+        self.rows = Embeddings(user, video)
+
+    def encode(self, graph, rows=None) -> Embeddings:
+        return self.rows
+
+
+class Copies(Vectors):
+    def score(self, emb, users, videos=None):
+        return super().score(emb, users, videos)
+
+
+def test_dot_products_ranked_without_all_scores_give_the_same_metrics():
+    generator = torch.Generator().manual_seed(0)
+    user, video = torch.randn(30, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    video[7] = video[3]  # equal scores
+    seen = CSR.from_edges(*(torch.randint(0, n, (200,), generator=generator) for n in (30, 50)), (30, 50))
+    pairs = {name: torch.randint(0, n, (90,), generator=generator) for name, n in (("user", 30), ("video", 50))}
+    targets = pl.DataFrame({name: rows.numpy() for name, rows in pairs.items()})
+    config = EvalConfig(k=(3, 20), groups=("activity",), auc=False)
+    fast, slow = Vectors(user, video), Copies(user, video)
+    assert ranks_by_dot_product(fast, fast.rows)
+    assert not ranks_by_dot_product(slow, slow.rows)
+    assert not ranks_by_dot_product(fast, Embeddings(user, video * torch.nan))  # its blocks name the NaN
+    ours, truth = (evaluate(model, ToyGraph(seen), targets, config) for model in (fast, slow))
+    assert ours.metrics == truth.metrics
+    assert ours.frame().equals(truth.frame())
 
 
 def test_gradients_still_flow_through_what_the_graph_cached_during_evaluation():

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from mmgraph.evaluate.metrics import average_popularity, coverage, gini, mann_whitney_auc, top_k_metrics
-from mmgraph.ops import CSR, best_of
-from mmgraph.recommend import score_block, user_blocks
+from mmgraph.ops import CSR, best_of, topk
+from mmgraph.recommend import ranks_by_dot_product, score_block, user_blocks
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
@@ -135,7 +135,8 @@ def evaluate(
     - ``gauc`` averages it weighted by the users' number of targets (Zhu et al., KDD 2018, https://arxiv.org/abs/1706.06978).
 
     Args:
-        model: ``encode`` is called once, ``score`` once per block of users (twice with ``auc``).
+        model: ``encode`` is called once, ``score`` once per block of users (twice with ``auc``; not at all where it is
+            the dot product of the embeddings and no other scores are needed: see :func:`mmgraph.ops.topk`).
         graph: what the model reads.
         targets: columns ``user`` and ``video`` (rows), the held-out interactions.
         config: what to measure; the default measures everything.
@@ -295,18 +296,25 @@ class _Ranking:
 
     def run(self) -> Evaluation:
         longest = max(self.config.k)
+        if not self.config.auc and len(self.groups) == 1 and ranks_by_dot_product(self.model, self.emb):
+            users = self.groups[0].users
+            best = topk(self.emb.user[users], self.emb.video, longest, seen=self.seen, users=users)
+            self._keep(self.groups[0], best.video, torch.arange(len(users), device=users.device))
+            return self._summary({})
         kept: dict[str, list[Tensor]] = {g.name: [] for g in self.groups}
         for block, scores in self._blocks():
             for group in self.groups:
                 lines, places = group.where(block)
                 if len(lines):
-                    columns = best_of(group.pick(scores, lines), longest).video
-                    group.lists.append(columns.to(torch.int32))
-                    group.hits.append(_are_hits(columns, *group.entries(places), group.num_candidates))
+                    self._keep(group, best_of(group.pick(scores, lines), longest).video, places)
             if self.config.auc:
                 self._rank(block, scores, kept)
         pooled = self._pooled_auc({name: torch.cat(v) for name, v in kept.items()}) if self.config.auc else {}
         return self._summary(pooled)
+
+    def _keep(self, group: _Group, columns: Tensor, places: Tensor) -> None:
+        group.lists.append(columns.to(torch.int32))
+        group.hits.append(_are_hits(columns, *group.entries(places), group.num_candidates))
 
     def _rank(self, block: Tensor, scores: Tensor, kept: dict[str, list[Tensor]]) -> None:
         """Sums of the ranks of each user's targets, for every group, from one comparison with the block's scores."""

@@ -72,6 +72,11 @@ class Recommender(nn.Module):
         """
         return self.head(F.embedding(users, emb.user), emb.video if videos is None else F.embedding(videos, emb.video))
 
+    @property
+    def scores_by_dot_product(self) -> bool:
+        """Whether :meth:`score` is the dot product of the embeddings, which ``ops.topk`` ranks without all scores."""
+        return type(self).score is Recommender.score and type(self.head) is DotHead
+
     def loss(self, graph: MultimodalGraph, batch) -> dict[str, Tensor]:
         """Named scalar terms of the loss on one batch; the trainer minimises their sum and logs each."""
         raise NotImplementedError

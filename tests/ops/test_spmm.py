@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, edge_dot, spmm
-from mmgraph.ops.spmm import backend, cpu, operand, pattern
+from mmgraph.ops.compiled import library
+from mmgraph.ops.spmm import backend, compiled, cpu, operand, pattern
 from mmgraph.ops.spmm import triton as kernels
 from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
 
@@ -202,3 +203,64 @@ def test_rows_of_uneven_degree_are_cut_by_edges(threads, weighted, monkeypatch):
     grad = torch.randn_like(truth)
     ours = torch.autograd.grad(out, x, grad)
     torch.testing.assert_close(ours, torch.autograd.grad(truth, x, grad), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    graphs(max_edges=90),
+    st.sampled_from([1, 15, 16, 31, 33, 64, 100, 130]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.sampled_from(["all", "rows", "packed"]),
+)
+def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_product(a, width, dtype, kind):
+    """The kernels are tried where the install made them, what stands in always."""
+    x = normal(a.shape[1], width, dtype=dtype).detach()
+    rows = torch.tensor([a.shape[0] - 1, 0, 0]) if kind == "rows" else None
+    slot, given = None, x
+    if kind == "packed":
+        kept = torch.arange(0, a.shape[1], 2)
+        slot = torch.full((a.shape[1],), -1, dtype=torch.int32)
+        slot[kept] = torch.arange(len(kept), dtype=torch.int32)
+        given, x = x[kept], x * (slot >= 0).unsqueeze(1)
+    truth = dense(a, x.float(), rows).to(dtype)
+    left = normal(a.shape[0], width, seed=3, dtype=dtype).detach()
+    dots = (left.float()[a.row_indices().long()] * x.float()[a.indices.long()]).sum(1).to(dtype)
+    tolerance = TOLERANCE[dtype]
+    torch.testing.assert_close(cpu.bags(a.indptr, a.indices, a.values, given, rows, slot), truth, **tolerance)
+    torch.testing.assert_close(cpu.panel_dots(a.indptr, a.indices, left, x), dots, **tolerance)
+    if library() is not None:
+        torch.testing.assert_close(
+            compiled.matmul(a.indptr, a.indices, a.values, given, rows, slot), truth, **tolerance
+        )
+        torch.testing.assert_close(compiled.edge_dot(a.indptr, a.indices, left, x), dots, **tolerance)
+
+
+@pytest.mark.skipif(library() is None, reason="the kernels in C were not compiled")
+def test_the_kernels_sum_in_float32_round_to_nearest_and_do_not_depend_on_threads():
+    ones = CSR.from_edges(torch.zeros(1000), torch.zeros(1000), (1, 1))
+    x = torch.full((1, 32), 1.0, dtype=torch.bfloat16)
+    assert (
+        compiled.matmul(ones.indptr, ones.indices, None, x).unique().item() == 1000
+    )  # summed in bf16 it sticks at 256
+
+    odd = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), torch.nan, torch.inf, 3.0e38])
+    one = CSR.from_edges(torch.zeros(1), torch.zeros(1), (1, 1), torch.ones(1))
+    for width in (6, 96):  # the part that goes number by number, and the one that goes by vectors
+        values = odd.repeat(width // 6)
+        # weight · 1 gives the float32 values: what is rounded is the sum
+        columns = [
+            compiled.matmul(one.indptr, one.indices, v.view(1), torch.ones(1, 32, dtype=torch.bfloat16)) for v in odd
+        ]
+        rounded = torch.stack([c[0, 0] for c in columns]).repeat(width // 6)
+        assert torch.equal(rounded.nan_to_num(7.0), values.bfloat16().nan_to_num(7.0))
+        assert all(bool((c == c[0, 0]).all()) or bool(c.isnan().all()) for c in columns)
+
+    a, wide = hub_graph(400, 300, 5000), normal(300, 70).detach()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = compiled.matmul(a.indptr, a.indices, a.values, wide)
+        torch.set_num_threads(3)
+        assert torch.equal(compiled.matmul(a.indptr, a.indices, a.values, wide), alone)
+    finally:
+        torch.set_num_threads(before)

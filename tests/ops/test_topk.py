@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, TopK, best_of, topk, topk_scores
+from mmgraph.ops.compiled import library
 
 ops = sys.modules["mmgraph.ops.topk"]
 
@@ -41,8 +42,12 @@ def test_best_of_equals_a_stable_sort_ties_and_infinities_included(rows, width, 
     if ceiling == -0.5:
         scores = scores - 1
     value, index = sorted_stably(scores, k)
-    with patch.object(ops, "_WIDE", 64):
-        best = best_of(scores, k)
+    with patch.object(ops, "_WIDE", 64), patch.object(ops.cpu, "library", lambda: None):
+        check(best_of(scores, k), value, index)
+    check(best_of(scores, k), value, index)
+
+
+def check(best, value, index):
     assert torch.equal(best.video, index)
     assert torch.equal(best.score, value)
 
@@ -106,3 +111,90 @@ def test_topk_is_named_and_padded():
     assert isinstance(best, TopK)
     assert best.video.tolist() == [[1, 0, -1]]
     assert best.score.tolist() == [[3.0, 2.0, -torch.inf]]
+
+
+needs_kernel = pytest.mark.skipif(library() is None, reason="the kernels in C were not compiled")
+
+
+@needs_kernel
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([3, 128, 300, 5000]), st.integers(1, 9), st.integers(0, 2000), st.integers(0, 2**31), st.booleans()
+)
+def test_select_passes_over_what_was_seen(width, k, pairs, seed, narrow):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-9, 9, (6, width), generator=generator).float()
+    seen = CSR.from_edges(*(torch.randint(0, n, (pairs,), generator=generator) for n in (4, width)), (4, width))
+    users = torch.tensor([3, 0, 0, 1, 2, 3])
+    kept = scores.clone()
+    value, column = ops.cpu.select(scores.bfloat16() if narrow else scores, min(k, width), seen, users)
+    truth, index = sorted_stably(scores.masked_fill(seen.dense()[users] > 0, -torch.inf), min(k, width))
+    assert torch.equal(value, truth)
+    assert torch.equal(column, index)
+    assert torch.equal(scores, kept)
+
+
+@needs_kernel
+@pytest.mark.parametrize("place", [0, 130, 4999])
+@pytest.mark.parametrize("nan", [float("nan"), -float("nan")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nan_is_never_passed_over(place, nan, dtype):
+    scores = torch.rand(2, 5000).to(dtype)
+    scores[1, place] = nan
+    with pytest.raises(ValueError, match="NaN"):
+        best_of(scores, 3)
+
+
+def embeddings(users=40, videos=3000, width=16, seed=0):
+    """Directions in clusters, lengths with a long tail, as training makes them."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.randn(12, width, generator=generator)
+
+    def draw(count):
+        near = centre[torch.randint(12, (count,), generator=generator)] + torch.randn(count, width, generator=generator)
+        return near * torch.rand(count, 1, generator=generator).square()
+
+    return draw(users), draw(videos)
+
+
+@needs_kernel
+@pytest.mark.parametrize("seed", range(5))
+def test_bounds_in_bfloat16_leave_the_exact_list(seed):
+    user, video = embeddings(seed=seed)
+    video[1500:1503] = video[7]  # ties
+    seen = CSR.from_edges(torch.randint(0, 40, (900,)), torch.randint(0, 3000, (900,)), (40, 3000))
+    users = torch.arange(40)
+    score, column, unsure = ops.cpu.Bounded(video, 10)(user, seen, users)
+    truth = topk(user, video, 10, seen=seen, users=users, impl="reference")
+    sure = torch.ones(40, dtype=torch.bool).index_fill(0, unsure, False)
+    assert bool(sure.any())
+    assert torch.equal(column[sure], truth.video[sure])
+    torch.testing.assert_close(score[sure], truth.score[sure])
+
+
+@needs_kernel
+def test_bounds_hold_where_rounding_decides_and_say_when_they_cannot():
+    # 2,999 videos that bfloat16 cannot tell apart, the best of them by 1e-6: no list of bounds can be certain
+    user, video = torch.ones(3, 8), torch.ones(3000, 8)
+    video[2500] += 1e-6
+    _score, _column, unsure = ops.cpu.Bounded(video, 5)(user, None, torch.arange(3))
+    assert unsure.tolist() == [0, 1, 2]
+    with patch.object(ops.cpu.Bounded, "serves", lambda *_: True):
+        assert topk(user, video, 5).video.tolist() == [[2500, 0, 1, 2, 3]] * 3
+        user[1] = torch.inf
+        truth = topk(user, video, 5, impl="reference").video
+        assert torch.equal(topk(user, video, 5, memory=12_000).video, truth)
+
+
+@needs_kernel
+def test_topk_by_bounds_settles_the_rows_it_was_not_sure_of():
+    user, video = embeddings(users=200)
+    # a crowd at the top of those who are like user 0
+    video[1000:1200] = user[0] / user[0].norm() * video.norm(dim=1).max() * (1 + 1e-5 * torch.rand(200, 1))
+    truth = topk(user, video, 10, impl="reference")
+    bounds = ops.cpu.Bounded(video, 10)
+    assert 0 < len(bounds(user, None, torch.arange(200))[2]) < 50
+    with patch.object(ops.cpu.Bounded, "serves", lambda *_: True):
+        best = topk(user, video, 10, memory=3000 * 2 * 70)
+    assert torch.equal(best.video, truth.video)
+    torch.testing.assert_close(best.score, truth.score)

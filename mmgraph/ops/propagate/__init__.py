@@ -10,7 +10,7 @@ from torch import Tensor
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.propagate import reference
-from mmgraph.ops.spmm import Operand, backend, check_operand, operand, rows_adjoint, select
+from mmgraph.ops.spmm import Operand, backend, check_operand, operand, rows_adjoint, times_rows
 
 __all__ = ["propagate"]
 
@@ -102,7 +102,7 @@ def _times_rows(
 ) -> Tensor:
     if col_scale is not None:
         x = x * col_scale.to(x.dtype).unsqueeze(1)
-    out = backend(impl).matmul(*select(a.indptr, a.indices, a.values, rows), x)
+    out = times_rows(a.indptr, a.indices, a.values, rows, x, impl)
     return out if row_scale is None else out.mul_(row_scale[rows].to(x.dtype).unsqueeze(1))
 
 

@@ -272,7 +272,7 @@ def _spmm_rows(
     x: Tensor,
     impl: str,
 ) -> Tensor:
-    return backend(impl).matmul(*select(indptr, indices, values, rows), x)
+    return times_rows(indptr, indices, values, rows, x, impl)
 
 
 @_spmm_rows.register_fake
@@ -322,26 +322,30 @@ def _spmm_rows_adjoint_backward(ctx, grad):
 _spmm_rows_adjoint.register_autograd(_spmm_rows_adjoint_backward, setup_context=_spmm_rows_setup)
 
 
-def select(
-    indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """indptr, indices and values of some rows."""
-    out, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
-    return out.indptr, out.indices, out.values
+def times_rows(indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Tensor, x: Tensor, impl: str) -> Tensor:
+    """``A[rows] x``, [B, D]."""
+    if impl == "cpu":
+        return cpu.matmul(indptr, indices, values, x, rows)
+    part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
+    return backend(impl).matmul(part.indptr, part.indices, part.values, x)
 
 
 def rows_adjoint(a: Operand, rows: Tensor, grad: Tensor, impl: str) -> Tensor:
     """``A[rows]ᵀ grad``, [C, D].
 
-    Runs over Aᵀ with ``grad`` packed into the few rows that are not zero and one row of zeros that all
-    other edges point at: that row and mostly the packed ones stay in cache, and no scatter is needed.
+    Runs over Aᵀ with ``grad`` packed into the few rows that are not zero: they mostly stay in cache, and no scatter
+    is needed.
     """
     batch, place = torch.unique(rows, return_inverse=True)
-    packed = grad.new_zeros(batch.numel() + 1, grad.shape[1]).index_add_(0, place, grad)
-    slot = torch.full((a.indptr.numel() - 1,), batch.numel(), dtype=a.indices.dtype, device=grad.device)
-    slot[batch] = torch.arange(batch.numel(), dtype=slot.dtype, device=grad.device)
+    packed = grad.new_zeros(batch.numel(), grad.shape[1]).index_add_(0, place, grad)
     t_values = a.t_values
     if a.values is not None and t_values is None:
         assert a.t_order is not None
         t_values = a.values.index_select(0, a.t_order)
-    return backend(impl).matmul(a.t_indptr, slot.index_select(0, a.t_indices), t_values, packed)
+    nodes = a.indptr.numel() - 1
+    if impl == "cpu":
+        slot = torch.full((nodes,), -1, dtype=torch.int32)
+        slot[batch] = torch.arange(batch.numel(), dtype=torch.int32)
+        return cpu.matmul(a.t_indptr, a.t_indices, t_values, packed, slot=slot)
+    whole = grad.new_zeros(nodes, grad.shape[1]).index_copy_(0, batch, packed)
+    return backend(impl).matmul(a.t_indptr, a.t_indices, t_values, whole)

@@ -1,7 +1,7 @@
-"""SpMM on CPU over ``torch.nn.functional.embedding_bag``: a bag is a row, its members the neighbours.
+"""SpMM on CPU: by the compiled kernel where there is one, else over ``torch.nn.functional.embedding_bag``.
 
-embedding_bag streams the indices, keeps one row of sums in registers, and splits the bags over threads;
-nothing of size E x D is ever written.
+For embedding_bag a bag is a row, its members the neighbours. Either way the indices are streamed, a row of sums stays
+in registers, and nothing of size E x D is ever written.
 """
 
 from __future__ import annotations
@@ -10,12 +10,54 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from mmgraph.ops.csr import CSR
+from mmgraph.ops.spmm import compiled
+
 _SMALL = 1 << 17  # edges below which one call is as good
 _PANEL = 1 << 13  # edges gathered at a time in edge_dot: two panels of rows fit in the caches
 
 
-def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
-    """``A x``, [R, D]; the arguments of ``reference.matmul``."""
+def matmul(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    x: Tensor,
+    rows: Tensor | None = None,
+    slot: Tensor | None = None,
+) -> Tensor:
+    """``A x``, [R, D]; the first four arguments are those of ``reference.matmul``.
+
+    Args:
+        indptr, indices, values: A [R, C].
+        x: [C, D], or with ``slot`` only the rows of it that are not zero.
+        rows: [B] int64: only these rows of the result.
+        slot: [C] int32, where each row of the whole x lies in the one given, -1 for a row of zeros.
+    """
+    if compiled.serves(indices, x):
+        return compiled.matmul(indptr, indices, values, x, rows, slot)
+    return bags(indptr, indices, values, x, rows, slot)
+
+
+def bags(
+    indptr: Tensor,
+    indices: Tensor,
+    values: Tensor | None,
+    x: Tensor,
+    rows: Tensor | None = None,
+    slot: Tensor | None = None,
+) -> Tensor:
+    """:func:`matmul` over embedding_bag."""
+    if rows is not None:
+        part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
+        indptr, indices, values = part.indptr, part.indices, part.values
+    if slot is not None:
+        # all that is zero shares one row, which stays in cache
+        place = slot.masked_fill(slot < 0, x.shape[0])
+        x, indices = torch.cat([x, x.new_zeros(1, x.shape[1])]), place.index_select(0, indices)
+    return _sums(indptr, indices, values, x)
+
+
+def _sums(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
     rows, edges = indptr.numel() - 1, indices.numel()
     if edges == 0 or x.numel() == 0:
         return x.new_zeros(rows, x.shape[1])
@@ -58,7 +100,14 @@ def _cuts(indptr: Tensor, edges: int) -> list[int]:
 
 
 def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """SDDMM in panels of edges, so that the gathered rows stay in cache; as ``reference.edge_dot``."""
+    """SDDMM; as ``reference.edge_dot``."""
+    if compiled.serves(indices, left) and right.dtype == left.dtype:
+        return compiled.edge_dot(indptr, indices, left, right)
+    return panel_dots(indptr, indices, left, right)
+
+
+def panel_dots(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """:func:`edge_dot` in panels of edges, so that the gathered rows stay in cache."""
     row = torch.repeat_interleave(torch.arange(indptr.numel() - 1, dtype=indices.dtype), indptr[1:] - indptr[:-1])
     wide = torch.promote_types(left.dtype, torch.float32)
     out = left.new_empty(indices.numel())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.ops.csr import CSR
-from mmgraph.ops.topk import reference
+from mmgraph.ops.topk import cpu, reference
 
 __all__ = ["TopK", "best_of", "topk", "topk_scores"]
 
@@ -38,6 +38,9 @@ def topk(
     impl: str = "auto",
 ) -> TopK:
     """The k videos with the highest dot product for each user; exact, and ties go to the lower row.
+
+    On a CPU that multiplies bfloat16, float32 rows are scored in it first, with a bound on the error, and only what the
+    bound cannot rule out is scored in float32: the list is the same (see ``cpu.Bounded``).
 
     Args:
         user: [B, D].
@@ -76,6 +79,15 @@ def topk(
         )
     if impl != "auto":
         raise ValueError(f"topk has impl 'auto' and 'reference', got {impl!r}")
+    with torch.no_grad():
+        if candidates is None and cpu.Bounded.serves(user, video, k):
+            return _bounded(user, video, k, users, seen, memory)
+        return _products(user, video, k, users, seen, candidates, memory)
+
+
+def _products(
+    user: Tensor, video: Tensor, k: int, users: Tensor, seen: CSR | None, candidates: Tensor | None, memory: int
+) -> TopK:
     transposed = video.T
     buffer = user.new_empty(0)
 
@@ -85,9 +97,30 @@ def topk(
             buffer = user.new_empty(place.numel(), video.shape[0])
         return torch.mm(user[place], transposed, out=buffer[: place.numel()])
 
-    with torch.no_grad():
-        place = torch.arange(user.shape[0], device=user.device)
-        return _blocked(score, place, users, video.shape[0], k, seen, candidates, memory, user.element_size())
+    place = torch.arange(user.shape[0], device=user.device)
+    return _blocked(score, place, users, video.shape[0], k, seen, candidates, memory, user.element_size())
+
+
+def _bounded(user: Tensor, video: Tensor, k: int, users: Tensor, seen: CSR | None, memory: int) -> TopK:
+    """Blocks by :class:`cpu.Bounded`; the rows it is not certain of, and all from where they are many, by products."""
+    best, parts, unsure, start = cpu.Bounded(video, k), [], [], 0
+    step = max(1, memory // (2 * video.shape[0]))
+    for start in range(0, len(user), step):
+        score, column, left = best(user[start : start + step], seen, users[start : start + step])
+        parts.append(TopK(score, column))
+        unsure.append(left + start)
+        if 4 * len(left) > len(score):
+            break
+    done = sum(len(part.video) for part in parts)
+    again = torch.cat([*unsure, torch.arange(done, len(user))])
+    out = TopK(torch.cat([p.score for p in parts]), torch.cat([p.video for p in parts]))
+    if not len(again):
+        return out
+    rest = _products(user[again], video, k, users[again], seen, None, memory)
+    score, column = user.new_empty(len(user), k), torch.empty(len(user), k, dtype=torch.int64)
+    score[:done], column[:done] = out
+    score[again], column[again] = rest
+    return TopK(score, column)
 
 
 def topk_scores(
@@ -119,8 +152,8 @@ def topk_scores(
 def best_of(scores: Tensor, k: int) -> TopK:
     """The k largest of each row, best first, ties to the lower column; exact.
 
-    Two passes in place of a selection over all columns: the columns are cut into contiguous groups, the k
-    groups with the largest maxima hold the k largest scores, and only those groups are searched. Rows with
+    No selection over all columns: they are cut into contiguous groups, the k groups with the largest maxima hold the
+    k largest scores, and only what is as large is searched (by ``kernel.c`` on CPU). Without the kernel, rows with
     equal scores at the edge of the list are settled by a search over all columns.
 
     Args:
@@ -130,8 +163,20 @@ def best_of(scores: Tensor, k: int) -> TopK:
     Raises:
         ValueError: a score among the best is NaN.
     """
+    return _best(scores, k, None, None)
+
+
+def _best(scores: Tensor, k: int, seen: CSR | None, users: Tensor | None) -> TopK:
+    """:func:`best_of` without what these users have seen; then ``scores`` may be overwritten."""
     rows, width = scores.shape
     wanted, k = k, min(k, width)
+    if rows and k and cpu.serves(scores, k):
+        value, index = cpu.select(scores, k, seen, users)
+        return _padded(value.to(scores.dtype), index, wanted)
+    if seen is not None and users is not None:
+        hidden, _ = seen.select(users)
+        scores = scores.contiguous()
+        scores.view(-1).index_fill_(0, hidden.row_indices().long() * width + hidden.indices, -torch.inf)
     if k == 0 or rows == 0:
         value = scores.new_full((rows, wanted), -torch.inf)
         return TopK(value, torch.full((rows, wanted), -1, device=scores.device))
@@ -142,10 +187,14 @@ def best_of(scores: Tensor, k: int) -> TopK:
         value[rows], index[rows] = _ordered_ties(scores[rows], k)
     if bool(value.isnan().any()):
         raise ValueError("a score is NaN")
-    index = index.masked_fill(value == -torch.inf, -1)
-    if k < wanted:
-        value = torch.nn.functional.pad(value, (0, wanted - k), value=-torch.inf)
-        index = torch.nn.functional.pad(index, (0, wanted - k), value=-1)
+    return _padded(value, index.masked_fill(value == -torch.inf, -1), wanted)
+
+
+def _padded(value: Tensor, index: Tensor, k: int) -> TopK:
+    if value.shape[1] < k:
+        short = k - value.shape[1]
+        value = torch.nn.functional.pad(value, (0, short), value=-torch.inf)
+        index = torch.nn.functional.pad(index, (0, short), value=-1)
     return TopK(value.contiguous(), index.contiguous())
 
 
@@ -226,14 +275,9 @@ def _blocked(
         scores = score(place[start : start + step])
         if scores.shape != (chosen.numel(), num_videos):
             raise ValueError(f"score returned {list(scores.shape)} for {chosen.numel()} users and {num_videos} videos")
-        if seen is not None:
-            hidden, _ = seen.select(chosen)
-            flat = hidden.row_indices().long() * num_videos + hidden.indices
-            scores = scores.contiguous()
-            scores.view(-1).index_fill_(0, flat, -torch.inf)
         if candidates is not None:
             scores = scores.masked_fill(~candidates, -torch.inf)
-        parts.append(best_of(scores, k))
+        parts.append(_best(scores, k, seen, chosen))
     if not parts:
         device = users.device
         return TopK(torch.empty(0, k, device=device), torch.empty(0, k, dtype=torch.int64, device=device))

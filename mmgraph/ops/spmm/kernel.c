@@ -1,0 +1,172 @@
+/* SpMM, y[i] = sum over the edges e of row i of values[e] * x[indices[e]], and SDDMM,
+ * out[e] = left[i] . right[indices[e]], for float32 and bfloat16 rows; sums in float32.
+ *
+ * A row's sums stay in registers, 64 columns at a time; the rows that the next edges name are prefetched; rows are
+ * dealt to threads in small runs, so that a hub, or a core with other work, delays nobody. One thread sums a row, in
+ * the order of its edges: the result does not depend on the number of threads. Plain C with vector types and nothing
+ * of Python or torch in it; OpenMP's functions are those that torch has loaded.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#define AHEAD 16 /* edges between a prefetch and its use */
+#define RUN 64   /* rows dealt at a time */
+
+typedef float floats __attribute__((vector_size(64)));
+typedef uint32_t bits __attribute__((vector_size(64)));
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TUNED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define TUNED
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* float32: a vector is 16 columns */
+#define COLUMNS_f32 16
+#define SUMS_f32 1
+INLINE void add_f32(floats *sum, float weight, const float *x) {
+    floats row;
+    memcpy(&row, x, sizeof row);
+    sum[0] += weight * row;
+}
+INLINE void multiply_f32(floats *sum, const float *x, const float *y) {
+    floats left, right;
+    memcpy(&left, x, sizeof left);
+    memcpy(&right, y, sizeof right);
+    *sum += left * right;
+}
+INLINE void put_f32(float *y, const floats *sum) { memcpy(y, sum, sizeof *sum); }
+INLINE float wide_f32(float x) { return x; }
+INLINE float narrow_f32(float x) { return x; }
+
+/* bfloat16, the upper half of a float32: a vector is 32 columns, the even ones in sum[0], the odd ones in sum[1] */
+#define COLUMNS_bf16 32
+#define SUMS_bf16 2
+INLINE void add_bf16(floats *sum, float weight, const uint16_t *x) {
+    bits pair;
+    memcpy(&pair, x, sizeof pair);
+    sum[0] += weight * (floats)(pair << 16);
+    sum[1] += weight * (floats)(pair & 0xffff0000u);
+}
+INLINE void multiply_bf16(floats *sum, const uint16_t *x, const uint16_t *y) {
+    bits left, right;
+    memcpy(&left, x, sizeof left);
+    memcpy(&right, y, sizeof right);
+    *sum += (floats)(left << 16) * (floats)(right << 16);
+    *sum += (floats)(left & 0xffff0000u) * (floats)(right & 0xffff0000u);
+}
+INLINE bits rounded(floats sum) { /* to nearest, ties to even, in the upper half; NaN stays NaN */
+    const bits all = (bits)sum, nan = (bits)((all & 0x7fffffffu) > 0x7f800000u);
+    return ((all + 0x7fffu + ((all >> 16) & 1u)) & ~nan) | ((all | 0x400000u) & nan);
+}
+INLINE void put_bf16(uint16_t *y, const floats *sum) {
+    const bits pair = (rounded(sum[0]) >> 16) | (rounded(sum[1]) & 0xffff0000u);
+    memcpy(y, &pair, sizeof pair);
+}
+INLINE float wide_bf16(uint16_t x) {
+    const uint32_t all = (uint32_t)x << 16;
+    float out;
+    memcpy(&out, &all, sizeof out);
+    return out;
+}
+INLINE uint16_t narrow_bf16(float x) {
+    uint32_t all;
+    memcpy(&all, &x, sizeof all);
+    if ((all & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(all >> 16 | 0x40u);
+    return (uint16_t)((all + 0x7fffu + (all >> 16 & 1u)) >> 16);
+}
+
+/* `which`: the rows wanted, or NULL for all. `slot`: where the row of x lies that a column names, -1 for a row of
+ * zeros that is not stored; NULL when x has them all. */
+#define PANEL(TYPE, KIND, VECTORS)                                                                                     \
+    INLINE void panel_##VECTORS##_##KIND(int64_t start, int64_t stop, int64_t edges, const int32_t *indices,           \
+                                         const float *values, const int32_t *slot, const TYPE *x, TYPE *y,             \
+                                         int64_t width) {                                                              \
+        floats sum[VECTORS * SUMS_##KIND] = {0};                                                                       \
+        for (int64_t e = start; e < stop; e++) {                                                                       \
+            int64_t at = indices[e];                                                                                   \
+            if (slot) {                                                                                                \
+                at = slot[at];                                                                                         \
+                if (at < 0) continue;                                                                                  \
+            } else {                                                                                                   \
+                const char *next = (const char *)(x + width * indices[e + AHEAD < edges ? e + AHEAD : e]);             \
+                for (unsigned b = 0; b < VECTORS * COLUMNS_##KIND * sizeof(TYPE); b += 64)                             \
+                    __builtin_prefetch(next + b);                                                                      \
+            }                                                                                                          \
+            const float weight = values ? values[e] : 1.0f;                                                            \
+            for (int v = 0; v < VECTORS; v++)                                                                          \
+                add_##KIND(sum + v * SUMS_##KIND, weight, x + width * at + v * COLUMNS_##KIND);                        \
+        }                                                                                                              \
+        for (int v = 0; v < VECTORS; v++) put_##KIND(y + v * COLUMNS_##KIND, sum + v * SUMS_##KIND);                   \
+    }
+
+#define SPMM(TYPE, KIND, VECTORS)                                                                                      \
+    PANEL(TYPE, KIND, VECTORS)                                                                                         \
+    PANEL(TYPE, KIND, 1)                                                                                               \
+    TUNED void run_##KIND(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,                     \
+                          const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x, TYPE *y,    \
+                          int64_t width, int64_t edges) {                                                              \
+        const int64_t wide = VECTORS * COLUMNS_##KIND;                                                                 \
+        for (int64_t i = first; i < end; i++) {                                                                        \
+            const int64_t row = which ? which[i] : i, start = indptr[row], stop = indptr[row + 1];                     \
+            TYPE *out = y + width * i;                                                                                 \
+            int64_t c = 0;                                                                                             \
+            for (; c + wide <= width; c += wide)                                                                       \
+                panel_##VECTORS##_##KIND(start, stop, edges, indices, values, slot, x + c, out + c, width);            \
+            for (; c + COLUMNS_##KIND <= width; c += COLUMNS_##KIND)                                                   \
+                panel_1_##KIND(start, stop, edges, indices, values, slot, x + c, out + c, width);                      \
+            for (; c < width; c++) {                                                                                   \
+                float sum = 0;                                                                                         \
+                for (int64_t e = start; e < stop; e++) {                                                               \
+                    const int64_t at = slot ? slot[indices[e]] : indices[e];                                           \
+                    if (at >= 0) sum += (values ? values[e] : 1.0f) * wide_##KIND(x[width * at + c]);                  \
+                }                                                                                                      \
+                out[c] = narrow_##KIND(sum);                                                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void spmm_##KIND(int64_t rows, const int64_t *which, const int64_t *indptr, const int32_t *indices,                \
+                     const float *values, const int32_t *slot, const TYPE *x, TYPE *y, int64_t width, int64_t edges,   \
+                     int threads) {                                                                                    \
+        _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
+        for (int64_t first = 0; first < rows; first += RUN)                                                            \
+            run_##KIND(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x, y,     \
+                       width, edges);                                                                                  \
+    }
+
+SPMM(float, f32, 4)
+SPMM(uint16_t, bf16, 2)
+
+/* out[e] = left[row of e] . right[indices[e]] */
+#define DOT(TYPE, KIND)                                                                                                \
+    INLINE float dot_##KIND(const TYPE *left, const TYPE *right, int64_t width) {                                      \
+        floats sum = {0};                                                                                              \
+        float rest = 0, all[16];                                                                                       \
+        int64_t c = 0;                                                                                                 \
+        for (; c + COLUMNS_##KIND <= width; c += COLUMNS_##KIND) multiply_##KIND(&sum, left + c, right + c);           \
+        for (; c < width; c++) rest += wide_##KIND(left[c]) * wide_##KIND(right[c]);                                   \
+        memcpy(all, &sum, sizeof all);                                                                                 \
+        for (int half = 8; half; half /= 2)                                                                            \
+            for (int v = 0; v < half; v++) all[v] += all[v + half];                                                    \
+        return all[0] + rest;                                                                                          \
+    }                                                                                                                  \
+    TUNED void dots_##KIND(int64_t first, int64_t end, const int64_t *indptr, const int32_t *indices, const TYPE *left,\
+                           const TYPE *right, TYPE *out, int64_t width, int64_t edges) {                               \
+        for (int64_t i = first; i < end; i++)                                                                          \
+            for (int64_t e = indptr[i]; e < indptr[i + 1]; e++) {                                                      \
+                const char *next = (const char *)(right + width * indices[e + AHEAD < edges ? e + AHEAD : e]);         \
+                for (int64_t b = 0; b < width * (int64_t)sizeof(TYPE); b += 64) __builtin_prefetch(next + b);          \
+                out[e] = narrow_##KIND(dot_##KIND(left + width * i, right + width * indices[e], width));               \
+            }                                                                                                          \
+    }                                                                                                                  \
+    void edge_dot_##KIND(int64_t rows, const int64_t *indptr, const int32_t *indices, const TYPE *left,                \
+                         const TYPE *right, TYPE *out, int64_t width, int64_t edges, int threads) {                    \
+        _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
+        for (int64_t first = 0; first < rows; first += RUN)                                                            \
+            dots_##KIND(first, first + RUN < rows ? first + RUN : rows, indptr, indices, left, right, out, width,      \
+                        edges);                                                                                        \
+    }
+
+DOT(float, f32)
+DOT(uint16_t, bf16)

@@ -1,0 +1,196 @@
+/* The k largest of each row of scores, largest first, equal ones in the order of their columns.
+ *
+ * The columns are cut into blocks. The k-th largest of the blocks' maxima is at most the k-th largest score, so all that
+ * is below it is passed over, and then all that does not exceed the smallest of the k found so far.
+ * NaN is never at most anything, so it is always met; then 1 is returned and the result means nothing.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#define BLOCK 128   /* scores compared before a branch */
+#define GROUPS 1024 /* maxima a row, at most */
+
+typedef float floats __attribute__((vector_size(64)));
+typedef uint32_t bits __attribute__((vector_size(64)));
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TUNED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define TUNED
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+#define LANES_f32 16
+INLINE floats larger(floats a, floats b) {
+    const bits first = (bits)(a > b);
+    return (floats)(((bits)a & first) | ((bits)b & ~first));
+}
+
+INLINE float value_f32(const float *x) { return *x; }
+INLINE bits above_f32(const float *x, float bound) { /* where one of LANES_f32 scores is not at most the bound */
+    floats part;
+    memcpy(&part, x, sizeof part);
+    return ~(bits)(part <= bound);
+}
+
+INLINE void most_f32(floats *most, const float *x) {
+    floats part;
+    memcpy(&part, x, sizeof part);
+    *most = larger(*most, part);
+}
+
+#define LANES_bf16 32
+INLINE float value_bf16(const uint16_t *x) {
+    const uint32_t all = (uint32_t)*x << 16;
+    float out;
+    memcpy(&out, &all, sizeof out);
+    return out;
+}
+INLINE bits above_bf16(const uint16_t *x, float bound) {
+    bits pair;
+    memcpy(&pair, x, sizeof pair);
+    return ~(bits)((floats)(pair << 16) <= bound) | ~(bits)((floats)(pair & 0xffff0000u) <= bound);
+}
+
+INLINE void most_bf16(floats *most, const uint16_t *x) {
+    bits pair;
+    memcpy(&pair, x, sizeof pair);
+    *most = larger(*most, larger((floats)(pair << 16), (floats)(pair & 0xffff0000u)));
+}
+
+INLINE int some(bits any) {
+    uint64_t parts[8], out = 0;
+    memcpy(parts, &any, sizeof any);
+    for (int v = 0; v < 8; v++) out |= parts[v];
+    return out != 0;
+}
+
+INLINE float nextbelow(float x) { /* the largest float that is smaller; -inf for itself */
+    int32_t all;
+    if (x == 0) x = 0;
+    if (!(x > -__builtin_inff())) return x;
+    memcpy(&all, &x, sizeof all);
+    all = x > 0 ? all - 1 : x < 0 ? all + 1 : INT32_MIN + 1;
+    memcpy(&x, &all, sizeof x);
+    return x;
+}
+
+/* The k-th largest of n numbers, which are reordered; 1 <= k <= n. */
+static float kth_largest(float *x, int64_t n, int64_t k) {
+    int64_t low = 0, high = n - 1;
+    while (low < high) {
+        const float pivot = x[(low + high) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (x[i] > pivot) i++;
+            while (x[j] < pivot) j--;
+            if (i <= j) {
+                const float swap = x[i];
+                x[i++] = x[j];
+                x[j--] = swap;
+            }
+        }
+        if (k - 1 <= j)
+            high = j;
+        else if (k - 1 >= i)
+            low = i;
+        else
+            break;
+    }
+    return x[k - 1];
+}
+
+/* Larger for a larger score, then for a lower column; 0 and -0 are one score. */
+INLINE uint64_t key(float score, int64_t column) {
+    uint32_t all;
+    score += 0.0f;
+    memcpy(&all, &score, sizeof all);
+    all = all & 0x80000000u ? ~all : all | 0x80000000u;
+    return (uint64_t)all << 32 | (0xffffffffu - (uint32_t)column);
+}
+INLINE int64_t column_of(uint64_t key) { return 0xffffffffu - (uint32_t)key; }
+
+/* Into keys in descending order, of which the last goes when there are k. */
+INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
+    int64_t low = 0, high = found;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (keys[middle] > new)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const int64_t kept = found < k ? found : k - 1;
+    memmove(keys + low + 1, keys + low, (kept - low) * sizeof *keys);
+    keys[low] = new;
+    return kept + 1;
+}
+
+/* `indptr`, `indices`: columns to pass over, ascending within a row; NULL for none. `which`: the row of that pattern
+ * for each row of scores. */
+#define TOPK(TYPE, KIND)                                                                                               \
+    /* a number below the k-th largest score; -inf where there are too few blocks to tell */                           \
+    INLINE float below_##KIND(const TYPE *scores, int64_t width, int64_t k) {                                          \
+        float maxima[GROUPS];                                                                                          \
+        const int64_t blocks = width / BLOCK, run = (blocks + GROUPS - 1) / GROUPS;                                    \
+        if (!blocks || blocks / run < k) return -__builtin_inff();                                                     \
+        int64_t groups = 0;                                                                                            \
+        for (int64_t first = 0; first + run <= blocks; first += run) {                                                 \
+            floats most;                                                                                               \
+            float parts[16];                                                                                           \
+            for (int v = 0; v < 16; v++) parts[v] = -__builtin_inff();                                                 \
+            memcpy(&most, parts, sizeof most);                                                                         \
+            for (const TYPE *x = scores + first * BLOCK; x < scores + (first + run) * BLOCK; x += LANES_##KIND)        \
+                most_##KIND(&most, x);                                                                                 \
+            memcpy(parts, &most, sizeof most);                                                                         \
+            for (int v = 1; v < 16; v++) parts[0] = parts[v] > parts[0] ? parts[v] : parts[0];                         \
+            maxima[groups++] = parts[0] == parts[0] ? parts[0] : -__builtin_inff();                                    \
+        }                                                                                                              \
+        return nextbelow(kth_largest(maxima, groups, k));                                                              \
+    }                                                                                                                  \
+    TUNED int row_##KIND(const TYPE *scores, int64_t width, int64_t k, const int32_t *hidden, const int32_t *last,     \
+                         float *best, int64_t *column) {                                                               \
+        uint64_t *keys = (uint64_t *)column; /* turned into columns at the end */                                      \
+        int64_t found = 0, skip = BLOCK;                                                                               \
+        float bound = below_##KIND(scores, width, k + (last - hidden));                                                \
+        for (int64_t first = 0; first < width; first += skip) {                                                        \
+            /* a block, or where something in it is above the bound, its vectors one by one */                         \
+            if (first % BLOCK == 0 && first + BLOCK <= width) {                                                        \
+                bits any = {0};                                                                                        \
+                for (int v = 0; v < BLOCK; v += LANES_##KIND) any |= above_##KIND(scores + first + v, bound);          \
+                skip = some(any) ? LANES_##KIND : BLOCK;                                                               \
+                if (skip == BLOCK) continue;                                                                           \
+            }                                                                                                          \
+            skip = LANES_##KIND;                                                                                       \
+            const int64_t end = first + skip < width ? first + skip : width;                                           \
+            if (end - first == skip && !some(above_##KIND(scores + first, bound))) continue;                           \
+            for (int64_t c = first; c < end; c++) {                                                                    \
+                const float score = value_##KIND(scores + c);                                                          \
+                if (score <= bound) continue;                                                                          \
+                while (hidden < last && *hidden < c) hidden++;                                                         \
+                if (hidden < last && *hidden == c) continue;                                                           \
+                if (score != score) return 1;                                                                          \
+                found = insert(keys, found, k, key(score, c));                                                         \
+                if (found == k) bound = value_##KIND(scores + column_of(keys[k - 1]));                                 \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (int64_t i = 0; i < k; i++) {                                                                              \
+            column[i] = i < found ? column_of(keys[i]) : -1;                                                           \
+            best[i] = i < found ? value_##KIND(scores + column[i]) : -__builtin_inff();                                \
+        }                                                                                                              \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
+    int topk_##KIND(int64_t rows, const TYPE *scores, int64_t width, int64_t k, const int64_t *which,                  \
+                    const int64_t *indptr, const int32_t *indices, float *best, int64_t *column, int threads) {        \
+        int nan = 0;                                                                                                   \
+        _Pragma("omp parallel for schedule(dynamic, 4) num_threads(threads) reduction(| : nan)")                       \
+        for (int64_t i = 0; i < rows; i++) {                                                                           \
+            const int32_t *hidden = indptr ? indices + indptr[which[i]] : 0;                                           \
+            const int32_t *last = indptr ? indices + indptr[which[i] + 1] : 0;                                         \
+            nan |= row_##KIND(scores + width * i, width, k, hidden, last, best + k * i, column + k * i);               \
+        }                                                                                                              \
+        return nan;                                                                                                    \
+    }
+
+TOPK(float, f32)
+TOPK(uint16_t, bf16)
