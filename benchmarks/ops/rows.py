@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+
+from mmgraph.ops.compiled import library
 
 
 def machine(device: str) -> dict[str, object]:
@@ -34,10 +37,16 @@ def machine(device: str) -> dict[str, object]:
         "scipy": scipy.__version__,
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": " ".join([f"python -m benchmarks.{Path(sys.argv[0]).parent.name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "kernels": "torch" if library() is None else "compiled",
         "commit": _git("rev-parse", "HEAD"),
         "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def _module() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return "" if spec is None else spec.name.removesuffix(".__main__")
 
 
 def _git(*words: str) -> str:
