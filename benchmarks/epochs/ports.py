@@ -25,7 +25,7 @@ def torch_coo(a: CSR) -> Product:
     """``A x`` by ``torch.sparse.mm`` on COO."""
     index = torch.stack([a.row_indices().long(), a.indices.long()])
     # not said to be coalesced: a mix of kNN graphs names some edges twice
-    coo = torch.sparse_coo_tensor(index, a.weights(), a.shape).coalesce()
+    coo = torch.sparse_coo_tensor(index, a.weights(), a.shape, check_invariants=False).coalesce()
     return lambda x: torch.sparse.mm(coo, x)
 
 
@@ -93,7 +93,8 @@ class PlainVBPR(nn.Module):
         content = self.project(self.features)
         video = torch.cat([self.video, content[:, :-1], content[:, -1:] + self.bias], 1)
         user = torch.cat([self.user, torch.ones(len(self.user), 1)], 1)
-        own = [self.user[batch.user], video[batch.positive], video[batch.negative[:, 0]]]
+        videos = torch.cat([batch.positive, batch.negative[:, 0]])
+        own = [self.user[batch.user], self.video[videos], self.bias[videos]]
         return {"bpr": pair_loss(user, video, batch), "l2": self.l2 * half_squares(own, batch)}
 
 

@@ -13,7 +13,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.models.objective import pair_terms
-from mmgraph.nn.heads import Head
+from mmgraph.nn.heads import DotHead, Head
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -28,12 +28,12 @@ class VBPR(Recommender):
     that a video lacks counts as 0.
 
     The users' biases and the global one, which the paper prints too, cancel in BPR and are left out. The L2 counts
-    each row of the batch once, E f_v as a part of it (as in the MMRec toolbox) in place of E and β'.
+    each row of the batch once; E and β' have none.
 
     Args:
         graph: gives U, V and the features' widths.
         embedding_dim: D, of either half.
-        l2: weight of ½‖rows of the batch‖² / B.
+        l2: weight of ½‖γ, θ, β of the batch‖² / B.
         modalities: which to read; all of the graph's by default.
         head: a head other than the dot product.
 
@@ -72,9 +72,21 @@ class VBPR(Recommender):
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
-        emb = self.encode(graph, rows)
-        l2 = embedding_l2(emb.user[:, :-1], emb.video) * (len(rows.user) / len(batch.user))
-        return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
+        own = _rows(self.user, rows.user), _rows(self.video, rows.video), _rows(self.bias, rows.video)
+        l2 = self.l2 * embedding_l2(*own) * (len(rows.user) / len(batch.user))
+        if not isinstance(self.head, DotHead) or batch.negative.shape[1] > 1:
+            return {**pair_terms(self, self.encode(graph, rows), at), "l2": l2}
+        # ŷ_ui − ŷ_uj reads E(f_i − f_j) alone: one product a pair in place of one a video
+        user, video, bias = own
+        positive, negative = batch.positive, batch.negative[:, 0]
+        values = {m: graph.features(m).values for m in self.modalities}
+        each = [self.project[m](v[positive].sub_(v[negative])) for m, v in values.items()]
+        content = torch.stack(each).sum(0)
+        apart = torch.cat([video, bias], 1)
+        apart = F.embedding(at.positive, apart) - F.embedding(at.negative[:, 0], apart)
+        factors = torch.cat([apart[:, :-1], content[:, :-1]], 1)
+        gap = torch.linalg.vecdot(F.embedding(at.user, user), factors) + apart[:, -1] + content[:, -1]
+        return {"bpr": F.softplus(-gap).mean(), "l2": l2}
 
 
 def _rows(table: Tensor, rows: Tensor | None) -> Tensor:

@@ -48,18 +48,28 @@ def test_only_the_features_of_the_asked_videos_are_read():
     assert torch.isfinite(emb.video).all()
     assert torch.isfinite(model.project["visual"].weight.grad).all()
     assert not torch.isfinite(model.encode(graph).video).all()
+    batch = PairBatch(torch.tensor([1]), torch.tensor([3]), torch.tensor([[1]]))
+    assert torch.isfinite(torch.stack(list(model.loss(graph, batch).values()))).all()
 
 
-def test_loss_is_log_sigmoid_of_differences_plus_l2_of_the_rows_read():
+@pytest.mark.parametrize("negative", [[[6], [4], [2]], [[6, 2], [4, 5], [0, 4]]])
+def test_loss_is_log_sigmoid_of_differences_plus_l2_of_the_rows_read(negative):
+    """With one negative a pair the differences are projected, with more the videos: the same numbers and gradients."""
     graph = twelve_nodes()
     model = filled(graph, l2=0.5)
-    batch = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 1]), torch.tensor([[6], [4], [6]]))
+    batch = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 2]), torch.tensor(negative))
     user, video = model.encode(graph)
-    x = (user[batch.user] * (video[batch.positive] - video[batch.negative[:, 0]])).sum(1)
+    scores = user @ video.T
+    at = [(u, i, j) for u, i, line in zip(*(t.tolist() for t in batch), strict=True) for j in line]
+    bpr = -torch.stack([torch.log(torch.sigmoid(scores[u, i] - scores[u, j])) for u, i, j in at]).mean()
+    videos = torch.cat([batch.positive, batch.negative.flatten()]).unique()
+    read = [model.user[[0, 1]], model.video[videos], model.bias[videos]]
+    l2 = 0.5 * sum(r.square().sum() for r in read) / 2 / 3
     terms = model.loss(graph, batch)
-    torch.testing.assert_close(terms["bpr"], -torch.log(torch.sigmoid(x)).mean())
-    read = model.user[[0, 1]].square().sum() + video[[1, 3, 4, 6]].square().sum()
-    torch.testing.assert_close(terms["l2"], 0.5 * read / 2 / 3)
+    torch.testing.assert_close(terms, {"bpr": bpr, "l2": l2})
+    expected = torch.autograd.grad(bpr + l2, list(model.parameters()))
+    found = torch.autograd.grad(sum(terms.values()), list(model.parameters()))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_graph_without_the_modality_is_refused():
