@@ -72,8 +72,14 @@ class LightGCN(Recommender):
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The head's terms (``bpr`` for the dot product) and ``l2``."""
         rows, at = batch_rows(batch)
-        emb = self.encode(graph, rows)
-        own = F.embedding(torch.cat([rows.user, rows.video + self.num_users]), self.embedding)
+        stacked = torch.cat([rows.user, rows.video + self.num_users])
+        if self.num_layers == 0:
+            out = own = F.embedding(stacked, self.embedding)
+        else:
+            adjacency, weights = graph.adjacency("interacts", norm="sym"), self.layer_weights
+            given = {"weights": weights, "rows": stacked}
+            out, own = propagate(adjacency, self.embedding, self.num_layers, **given, with_input=True)
+        emb = Embeddings(out[: len(rows.user)], out[len(rows.user) :])
         l2 = embedding_l2(own) * (len(own) / len(batch.user))
         return {**pair_terms(self, emb, at), "l2": self.l2 * l2}
 

@@ -102,8 +102,39 @@ def test_gradcheck_and_opcheck():
     rows = torch.tensor([3, 49, 3])
     for chosen in (rows, None):
         assert torch.autograd.gradcheck(lambda x, w, r=chosen: propagate(a, x, 2, weights=w, rows=r), (x, weights))
-        args = (*operand(a), None, None, x, weights, chosen, "cpu", None)
+        args = (*operand(a), None, None, x, weights, chosen, chosen is not None, "cpu", None)
         torch.library.opcheck(torch.ops.mmgraph.propagate.default, args)
+
+
+@pytest.mark.parametrize("impl", ["reference", "cpu", "triton"])
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+@pytest.mark.parametrize("store", [True, False])
+def test_the_input_rows_come_along_and_their_gradient_joins(impl, num_layers, store):
+    a, x = world(store), normal(50, 40)
+    rows = torch.tensor([4, 30, 4])
+    weights = [0.0, *torch.linspace(-0.5, 1, num_layers).tolist()]
+    out, own = propagate(a, x, num_layers, weights=weights, rows=rows, with_input=True, impl=impl)
+    truth = dense(a, x, weights, rows)
+    torch.testing.assert_close((out, own), (truth, x[rows]))
+    sides = torch.randn_like(out), torch.randn_like(out)
+    for kept in ((0, 1), (0,), (1,)):  # a gradient to both, to one of them
+        ours = torch.autograd.grad([(out, own)[i] for i in kept], x, [sides[i] for i in kept], retain_graph=True)
+        theirs = torch.autograd.grad(
+            [(truth, x[rows])[i] for i in kept], x, [sides[i] for i in kept], retain_graph=True
+        )
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_kept_in_bf16_the_gradient_is_near():
+    a, x = world(), normal(50, 64)
+    rows = torch.tensor([4, 30, 4])
+    out, own = propagate(a, x, 3, rows=rows, with_input=True, storage=torch.bfloat16)
+    truth = propagate(a, x, 3, rows=rows, impl="reference"), x[rows]
+    sides = torch.randn_like(out), torch.randn_like(own)
+    torch.testing.assert_close((out, own), truth, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(
+        torch.autograd.grad((out, own), x, sides), torch.autograd.grad(truth, x, sides), rtol=2e-2, atol=2e-2
+    )
 
 
 def test_propagate_keeps_no_layer_for_the_backward():
@@ -122,5 +153,7 @@ def test_propagate_refuses_what_has_no_meaning():
         propagate(CSR.from_edges(torch.tensor([0]), torch.tensor([1]), (2, 3)), normal(3, 2), 1)
     with pytest.raises(ValueError, match="layer by layer"):
         propagate(a.with_values(normal(a.num_edges)), normal(50, 2), 1)
+    with pytest.raises(ValueError, match="needs rows"):
+        propagate(a, normal(50, 2), 1, with_input=True)
     with pytest.raises(ValueError, match="num_layers"):
         propagate(a, normal(50, 2), -1)

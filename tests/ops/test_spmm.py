@@ -222,16 +222,18 @@ def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_produc
         slot = torch.full((a.shape[1],), -1, dtype=torch.int32)
         slot[kept] = torch.arange(len(kept), dtype=torch.int32)
         given, x = x[kept], x * (slot >= 0).unsqueeze(1)
-    truth = dense(a, x.float(), rows).to(dtype)
+    plus_slot = torch.randint(-1, 2, (a.shape[0],), dtype=torch.int32)
+    plus = normal(2, width, seed=5, dtype=dtype).detach()
+    more = plus.float()[plus_slot.clamp(min=0).long()] * (plus_slot >= 0).unsqueeze(1)
+    truth = (dense(a, x.float(), rows) + (more if rows is None else more[rows])).to(dtype)
+    given = (a.indptr, a.indices, a.values, given, rows, slot, plus, plus_slot)
     left = normal(a.shape[0], width, seed=3, dtype=dtype).detach()
     dots = (left.float()[a.row_indices().long()] * x.float()[a.indices.long()]).sum(1).to(dtype)
     tolerance = TOLERANCE[dtype]
-    torch.testing.assert_close(cpu.bags(a.indptr, a.indices, a.values, given, rows, slot), truth, **tolerance)
+    torch.testing.assert_close(cpu.bags(*given), truth, **tolerance)
     torch.testing.assert_close(cpu.panel_dots(a.indptr, a.indices, left, x), dots, **tolerance)
     if library() is not None:
-        torch.testing.assert_close(
-            compiled.matmul(a.indptr, a.indices, a.values, given, rows, slot), truth, **tolerance
-        )
+        torch.testing.assert_close(compiled.matmul(*given), truth, **tolerance)
         torch.testing.assert_close(compiled.edge_dot(a.indptr, a.indices, left, x), dots, **tolerance)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -10,13 +11,43 @@ from torch import Tensor
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.propagate import reference
-from mmgraph.ops.spmm import Operand, backend, check_operand, operand, rows_adjoint, times_rows
+from mmgraph.ops.spmm import Batch, Operand, backend, check_operand, cpu, operand, rows_adjoint, times_rows
 
 __all__ = ["propagate"]
 
 # Rows that hold more of the edges than this are taken from the full product: gathering their edges would
 # cost more than it saves (measured on tiktok and gowalla, 2 threads: the two meet near 0.4).
 _DENSE_SHARE = 0.4
+
+
+@overload
+def propagate(
+    a: CSR,
+    x: Tensor,
+    num_layers: int,
+    *,
+    weights: Tensor | Sequence[float] | None = None,
+    rows: Tensor | None = None,
+    with_input: Literal[False] = False,
+    mask: Tensor | None = None,
+    storage: torch.dtype | None = None,
+    impl: str = "auto",
+) -> Tensor: ...
+
+
+@overload
+def propagate(
+    a: CSR,
+    x: Tensor,
+    num_layers: int,
+    *,
+    weights: Tensor | Sequence[float] | None = None,
+    rows: Tensor,
+    with_input: Literal[True],
+    mask: Tensor | None = None,
+    storage: torch.dtype | None = None,
+    impl: str = "auto",
+) -> tuple[Tensor, Tensor]: ...
 
 
 def propagate(
@@ -26,10 +57,11 @@ def propagate(
     *,
     weights: Tensor | Sequence[float] | None = None,
     rows: Tensor | None = None,
+    with_input: bool = False,
     mask: Tensor | None = None,
     storage: torch.dtype | None = None,
     impl: str = "auto",
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     """``y = sum over k = 0..K of weights[k] · Aᵏ x``, or some of its rows; exact.
 
     LightGCN's propagation (He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126) with the mean of
@@ -45,6 +77,8 @@ def propagate(
         weights: K + 1 numbers, or a tensor [K + 1] that may require a gradient; the mean by default. ``[0,
             …, 0, 1]`` is the last layer alone.
         rows: [B] integers: only these rows of the result, repeats allowed.
+        with_input: also return ``x[rows]``. A look-up of one's own gives the same, but its gradient is a second table
+            of the size of ``x`` to fill and to add; here it joins that of the layers.
         mask: [E] as in :func:`mmgraph.ops.spmm`, one mask for all layers.
         storage: the type that layers are kept in between products, e.g. torch.bfloat16: half the memory
             traffic, results off by about 1e-2. Sums stay in float32 and the result has the type of ``x``.
@@ -52,15 +86,17 @@ def propagate(
         impl: as in :func:`mmgraph.ops.spmm`.
 
     Returns:
-        [N, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept.
+        [N, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept. With ``with_input`` two of them.
 
     Raises:
-        ValueError: sizes do not fit, or the weights of ``a`` require a gradient (use
+        ValueError: sizes do not fit, ``with_input`` without ``rows``, or the weights of ``a`` require a gradient (use
             :func:`mmgraph.ops.spmm`, layer by layer, for attention).
     """
     check_operand(a, x)
     if a.shape[0] != a.shape[1]:
         raise ValueError(f"propagation needs a square matrix, got {list(a.shape)}")
+    if with_input and rows is None:
+        raise ValueError("with_input returns x[rows]: it needs rows")
     if num_layers < 0:
         raise ValueError(f"num_layers must be 0 or more, got {num_layers}")
     if a.values is not None and a.values.requires_grad:
@@ -78,22 +114,39 @@ def propagate(
         full = a.weights()
         a = a.with_values(mask.to(x.dtype) if full is None else full * mask.to(full.dtype), False)
     if name == "reference":
-        return reference.propagate(a, x, weights, rows)
+        out = reference.propagate(a, x, weights, rows)
+        return (out, x[rows]) if with_input else out
     if not isinstance(weights, Tensor):
         weights = torch.tensor(weights, dtype=torch.float64)
     flat = x.flatten(1)
     rows = None if rows is None else rows.long()
     if rows is not None and a.degree()[rows].sum() > _DENSE_SHARE * a.num_edges:
-        whole = propagate(a, x, num_layers, weights=weights, storage=storage, impl=impl)
-        return whole.index_select(0, rows)
-    out = torch.ops.mmgraph.propagate(*operand(a), a.row_scale, a.col_scale, flat, weights, rows, name, storage)
-    return out.reshape(out.shape[0], *x.shape[1:])
+        whole = propagate(a, x, num_layers, weights=weights, storage=storage, impl=impl).index_select(0, rows)
+        return (whole, x.index_select(0, rows)) if with_input else whole
+    given = (*operand(a), a.row_scale, a.col_scale, flat, weights, rows, with_input, name, storage)
+    out, own = (part.reshape(-1, *x.shape[1:]) for part in torch.ops.mmgraph.propagate(*given))
+    return (out, own) if with_input else out
 
 
-def _times(a: Operand, row_scale: Tensor | None, col_scale: Tensor | None, x: Tensor, impl: str) -> Tensor:
+def _times(
+    a: Operand,
+    row_scale: Tensor | None,
+    col_scale: Tensor | None,
+    x: Tensor,
+    impl: str,
+    batch: Batch | None = None,
+    plus: Tensor | None = None,
+) -> Tensor:
+    """The product; ``plus`` [P, D] is added to the rows of a batch, where there are no scales."""
     if col_scale is not None:
         x = x * col_scale.to(x.dtype).unsqueeze(1)
-    out = backend(impl).matmul(a.indptr, a.indices, a.values, x)
+    if impl == "cpu":
+        slot = None if batch is None or plus is None else batch.slot
+        out = cpu.matmul(a.indptr, a.indices, a.values, x, plus=plus, plus_slot=slot)
+    else:
+        out = backend(impl).matmul(a.indptr, a.indices, a.values, x)
+        if batch is not None and plus is not None:
+            out.index_add_(0, batch.rows, plus)
     return out if row_scale is None else out.mul_(row_scale.to(x.dtype).unsqueeze(1))
 
 
@@ -120,13 +173,15 @@ def _propagate(
     x: Tensor,
     weights: Tensor,
     rows: Tensor | None,
+    with_input: bool,
     impl: str,
     storage: torch.dtype | None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
     weight = weights.tolist()
     last = len(weight) - 1
-    out = (x if rows is None else x[rows]) * weight[0]
+    own = x if rows is None else x.index_select(0, rows)
+    out = own * weight[0]
     layer = x if storage is None else x.to(storage)
     for k in range(1, last + 1):
         if k == last and rows is not None:
@@ -134,8 +189,8 @@ def _propagate(
             break
         layer = _times(a, row_scale, col_scale, layer, impl)
         if weight[k]:
-            out.add_(layer if rows is None else layer[rows], alpha=weight[k])
-    return out
+            out.add_(layer if rows is None else layer.index_select(0, rows), alpha=weight[k])
+    return out, own if with_input else x.new_empty(0, x.shape[1])
 
 
 @_propagate.register_fake
@@ -152,26 +207,32 @@ def _(
     x,
     weights,
     rows,
+    with_input,
     impl,
     storage,
 ):
-    return x.new_empty(x.shape[0] if rows is None else rows.shape[0], x.shape[1])
+    count = x.shape[0] if rows is None else rows.shape[0]
+    return x.new_empty(count, x.shape[1]), x.new_empty(count if with_input else 0, x.shape[1])
 
 
 def _propagate_setup(ctx, inputs, output):
-    *tensors, x, weights, rows, ctx.impl, ctx.storage = inputs
+    *tensors, x, weights, rows, ctx.with_input, ctx.impl, ctx.storage = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, x if ctx.needs_input_grad[10] else None, weights, rows)
 
 
-def _propagate_backward(ctx, grad):
+def _propagate_backward(ctx, grad, own):
     *tensors, x, weights, rows = ctx.saved_tensors
-    grad = grad.contiguous()
+    if grad is None and own is None:
+        return (None,) * 15
+    grad = torch.zeros_like(own) if grad is None else grad.contiguous()
+    own = own.contiguous() if own is not None and ctx.with_input else None
     grad_x = grad_weights = None
     if ctx.needs_input_grad[9]:
-        grad_x = torch.ops.mmgraph.propagate_adjoint(*tensors, grad, weights, rows, ctx.impl, ctx.storage)
+        grad_x = torch.ops.mmgraph.propagate_adjoint(*tensors, grad, own, weights, rows, ctx.impl, ctx.storage)
     if ctx.needs_input_grad[10]:
         grad_weights = torch.ops.mmgraph.propagate_dots(*tensors, x, grad, weights, rows, ctx.impl, ctx.storage)
-    return (None,) * 9 + (grad_x, grad_weights, None, None, None)
+    return (None,) * 9 + (grad_x, grad_weights, None, None, None, None)
 
 
 _propagate.register_autograd(_propagate_backward, setup_context=_propagate_setup)
@@ -189,6 +250,7 @@ def _propagate_adjoint(
     row_scale: Tensor | None,
     col_scale: Tensor | None,
     grad: Tensor,
+    own: Tensor | None,
     weights: Tensor,
     rows: Tensor | None,
     impl: str,
@@ -209,22 +271,29 @@ def _propagate_adjoint(
             if weight[k]:
                 out.add_(grad, alpha=weight[k])
         return out.to(grad.dtype)
+    batch = Batch.of(rows, t_indptr.numel() - 1)
+    packed = batch.pack(grad)
+    lasting = batch.pack(own) if own is not None else None
     if last == 0:
-        nodes = t_indptr.numel() - 1
-        return grad.new_zeros(nodes, grad.shape[1]).index_add_(0, rows, grad * weight[0])
-    scaled = (grad * weight[last]).to(storage or grad.dtype)
+        out = packed * weight[0] if lasting is None else lasting.add_(packed, alpha=weight[0])
+        return grad.new_zeros(len(batch.slot), grad.shape[1]).index_copy_(0, batch.rows, out)
+    scaled = (packed * weight[last]).to(storage or grad.dtype)
     if row_scale is not None:
-        scaled.mul_(row_scale[rows].to(scaled.dtype).unsqueeze(1))
-    out = rows_adjoint(a, rows, scaled, impl)
-    if col_scale is not None:
-        out.mul_(col_scale.to(out.dtype).unsqueeze(1))
+        scaled.mul_(row_scale[batch.rows].to(scaled.dtype).unsqueeze(1))
     for k in range(last - 1, -1, -1):
+        plus = packed * weight[k] if k or lasting is None else lasting.add_(packed, alpha=weight[0])
+        # where a product is followed by nothing else, it adds these rows on its way
+        joined = plus if col_scale is None and row_scale is None and plus.dtype == scaled.dtype else None
+        if k == last - 1:
+            out = rows_adjoint(a, batch, scaled, impl, joined)
+            if col_scale is not None:
+                out.mul_(col_scale.to(out.dtype).unsqueeze(1))
+        else:
+            out = _times(back, col_scale, row_scale, out, impl, batch, joined)
         if k == 0:
             out = out.to(grad.dtype)
-        if weight[k]:
-            out.index_add_(0, rows, grad.to(out.dtype), alpha=weight[k])
-        if k:
-            out = _times(back, col_scale, row_scale, out, impl)
+        if joined is None:
+            out.index_add_(0, batch.rows, plus.to(out.dtype))
     return out
 
 
@@ -240,6 +309,7 @@ def _(
     row_scale,
     col_scale,
     grad,
+    own,
     weights,
     rows,
     impl,
@@ -276,7 +346,7 @@ def _propagate_dots(
             part = _times_rows(a, row_scale, col_scale, rows, layer, impl)
         else:
             layer = layer if k == 0 else _times(a, row_scale, col_scale, layer, impl)
-            part = layer if rows is None else layer[rows]
+            part = layer if rows is None else layer.index_select(0, rows)
         out.append((part.to(torch.promote_types(x.dtype, torch.float32)) * grad).sum())
     return torch.stack(out).to(weights.dtype)
 

@@ -306,7 +306,9 @@ def _spmm_rows_adjoint(
     grad: Tensor,
     impl: str,
 ) -> Tensor:
-    return rows_adjoint(Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order), rows, grad, impl)
+    batch = Batch.of(rows, indptr.numel() - 1)
+    a = Operand(indptr, indices, values, t_indptr, t_indices, t_values, t_order)
+    return rows_adjoint(a, batch, batch.pack(grad), impl)
 
 
 @_spmm_rows_adjoint.register_fake
@@ -330,22 +332,41 @@ def times_rows(indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Ten
     return backend(impl).matmul(part.indptr, part.indices, part.values, x)
 
 
-def rows_adjoint(a: Operand, rows: Tensor, grad: Tensor, impl: str) -> Tensor:
-    """``A[rows]ᵀ grad``, [C, D].
+class Batch(NamedTuple):
+    """Some rows, repeats allowed, of a matrix [N, D] that is zero elsewhere: how they are packed."""
 
-    Runs over Aᵀ with ``grad`` packed into the few rows that are not zero: they mostly stay in cache, and no scatter
-    is needed.
+    rows: Tensor
+    """[P] int64 ascending, each once."""
+    place: Tensor
+    """[B] where each of the rows asked for lies among them."""
+    slot: Tensor
+    """[N] int32, where each row of the matrix lies among them, -1 for the others."""
+
+    @classmethod
+    def of(cls, rows: Tensor, num_rows: int) -> Batch:
+        """Packs ``rows`` [B]."""
+        once, place = torch.unique(rows, return_inverse=True)
+        slot = torch.full((num_rows,), -1, dtype=torch.int32, device=rows.device)
+        slot[once] = torch.arange(len(once), dtype=torch.int32, device=rows.device)
+        return cls(once, place, slot)
+
+    def pack(self, value: Tensor) -> Tensor:
+        """[P, D] the rows of ``value`` [B, D], repeats added up."""
+        return value.new_zeros(len(self.rows), value.shape[1]).index_add_(0, self.place, value)
+
+
+def rows_adjoint(a: Operand, batch: Batch, packed: Tensor, impl: str, plus: Tensor | None = None) -> Tensor:
+    """``A[rows]ᵀ g``, [C, D], with ``packed`` [P, D] the g of a batch's rows; and ``plus`` [P, D] added to its rows.
+
+    Runs over Aᵀ: the packed rows mostly stay in cache, and no scatter is needed.
     """
-    batch, place = torch.unique(rows, return_inverse=True)
-    packed = grad.new_zeros(batch.numel(), grad.shape[1]).index_add_(0, place, grad)
     t_values = a.t_values
     if a.values is not None and t_values is None:
         assert a.t_order is not None
         t_values = a.values.index_select(0, a.t_order)
-    nodes = a.indptr.numel() - 1
     if impl == "cpu":
-        slot = torch.full((nodes,), -1, dtype=torch.int32)
-        slot[batch] = torch.arange(batch.numel(), dtype=torch.int32)
-        return cpu.matmul(a.t_indptr, a.t_indices, t_values, packed, slot=slot)
-    whole = grad.new_zeros(nodes, grad.shape[1]).index_copy_(0, batch, packed)
-    return backend(impl).matmul(a.t_indptr, a.t_indices, t_values, whole)
+        slots = {"slot": batch.slot, "plus": plus, "plus_slot": None if plus is None else batch.slot}
+        return cpu.matmul(a.t_indptr, a.t_indices, t_values, packed, **slots)
+    whole = packed.new_zeros(a.indptr.numel() - 1, packed.shape[1]).index_copy_(0, batch.rows, packed)
+    out = backend(impl).matmul(a.t_indptr, a.t_indices, t_values, whole)
+    return out if plus is None else out.index_add_(0, batch.rows, plus)

@@ -20,13 +20,16 @@ def matmul(
     x: Tensor,
     rows: Tensor | None = None,
     slot: Tensor | None = None,
+    plus: Tensor | None = None,
+    plus_slot: Tensor | None = None,
 ) -> Tensor:
     """``A x`` or some rows of it; the arguments of ``cpu.matmul``."""
     x, values = x.contiguous(), None if values is None else values.to(torch.float32).contiguous()
     rows = None if rows is None else rows.contiguous()
     out = x.new_empty(indptr.numel() - 1 if rows is None else rows.numel(), x.shape[1])
     pattern = (indptr.contiguous(), indices.contiguous(), values)
-    call("spmm", x.dtype, out.shape[0], rows, *pattern, slot, x, out, x.shape[1], indices.numel())
+    arrays = (rows, *pattern, slot, x, plus_slot, plus, out)
+    call("spmm", x.dtype, out.shape[0], *arrays, x.shape[1], indices.numel())
     return out
 
 

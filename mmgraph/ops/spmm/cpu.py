@@ -24,6 +24,8 @@ def matmul(
     x: Tensor,
     rows: Tensor | None = None,
     slot: Tensor | None = None,
+    plus: Tensor | None = None,
+    plus_slot: Tensor | None = None,
 ) -> Tensor:
     """``A x``, [R, D]; the first four arguments are those of ``reference.matmul``.
 
@@ -32,10 +34,12 @@ def matmul(
         x: [C, D], or with ``slot`` only the rows of it that are not zero.
         rows: [B] int64: only these rows of the result.
         slot: [C] int32, where each row of the whole x lies in the one given, -1 for a row of zeros.
+        plus: [P, D] of the type of x, rows to be added to the result.
+        plus_slot: [R] int32, which of them to each row of A's, -1 none.
     """
     if compiled.serves(indices, x):
-        return compiled.matmul(indptr, indices, values, x, rows, slot)
-    return bags(indptr, indices, values, x, rows, slot)
+        return compiled.matmul(indptr, indices, values, x, rows, slot, plus, plus_slot)
+    return bags(indptr, indices, values, x, rows, slot, plus, plus_slot)
 
 
 def bags(
@@ -45,8 +49,11 @@ def bags(
     x: Tensor,
     rows: Tensor | None = None,
     slot: Tensor | None = None,
+    plus: Tensor | None = None,
+    plus_slot: Tensor | None = None,
 ) -> Tensor:
     """:func:`matmul` over embedding_bag."""
+    wanted = rows
     if rows is not None:
         part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
         indptr, indices, values = part.indptr, part.indices, part.values
@@ -54,7 +61,12 @@ def bags(
         # all that is zero shares one row, which stays in cache
         place = slot.masked_fill(slot < 0, x.shape[0])
         x, indices = torch.cat([x, x.new_zeros(1, x.shape[1])]), place.index_select(0, indices)
-    return _sums(indptr, indices, values, x)
+    out = _sums(indptr, indices, values, x)
+    if plus is not None and plus_slot is not None:
+        place = plus_slot if wanted is None else plus_slot[wanted]
+        at = (place >= 0).nonzero().flatten()
+        out.index_add_(0, at, plus.index_select(0, place[at]))
+    return out
 
 
 def _sums(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor) -> Tensor:

@@ -78,11 +78,12 @@ INLINE uint16_t narrow_bf16(float x) {
 }
 
 /* `which`: the rows wanted, or NULL for all. `slot`: where the row of x lies that a column names, -1 for a row of
- * zeros that is not stored; NULL when x has them all. */
+ * zeros that is not stored; NULL when x has them all. `plus`: rows to add to the result, `plus_slot` says which to each
+ * row of it, -1 none; NULL for nothing at all. */
 #define PANEL(TYPE, KIND, VECTORS)                                                                                     \
     INLINE void panel_##VECTORS##_##KIND(int64_t start, int64_t stop, int64_t edges, const int32_t *indices,           \
-                                         const float *values, const int32_t *slot, const TYPE *x, TYPE *y,             \
-                                         int64_t width) {                                                              \
+                                         const float *values, const int32_t *slot, const TYPE *x, const TYPE *plus,    \
+                                         TYPE *y, int64_t width) {                                                     \
         floats sum[VECTORS * SUMS_##KIND] = {0};                                                                       \
         for (int64_t e = start; e < stop; e++) {                                                                       \
             int64_t at = indices[e];                                                                                   \
@@ -98,6 +99,7 @@ INLINE uint16_t narrow_bf16(float x) {
             for (int v = 0; v < VECTORS; v++)                                                                          \
                 add_##KIND(sum + v * SUMS_##KIND, weight, x + width * at + v * COLUMNS_##KIND);                        \
         }                                                                                                              \
+        for (int v = 0; plus && v < VECTORS; v++) add_##KIND(sum + v * SUMS_##KIND, 1.0f, plus + v * COLUMNS_##KIND);  \
         for (int v = 0; v < VECTORS; v++) put_##KIND(y + v * COLUMNS_##KIND, sum + v * SUMS_##KIND);                   \
     }
 
@@ -105,34 +107,37 @@ INLINE uint16_t narrow_bf16(float x) {
     PANEL(TYPE, KIND, VECTORS)                                                                                         \
     PANEL(TYPE, KIND, 1)                                                                                               \
     TUNED void run_##KIND(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,                     \
-                          const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x, TYPE *y,    \
-                          int64_t width, int64_t edges) {                                                              \
+                          const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x,             \
+                          const int32_t *plus_slot, const TYPE *plus, TYPE *y, int64_t width, int64_t edges) {         \
         const int64_t wide = VECTORS * COLUMNS_##KIND;                                                                 \
         for (int64_t i = first; i < end; i++) {                                                                        \
             const int64_t row = which ? which[i] : i, start = indptr[row], stop = indptr[row + 1];                     \
+            const int64_t added = plus ? plus_slot[row] : -1;                                                          \
+            const TYPE *more = added < 0 ? 0 : plus + width * added;                                                   \
             TYPE *out = y + width * i;                                                                                 \
             int64_t c = 0;                                                                                             \
             for (; c + wide <= width; c += wide)                                                                       \
-                panel_##VECTORS##_##KIND(start, stop, edges, indices, values, slot, x + c, out + c, width);            \
+                panel_##VECTORS##_##KIND(start, stop, edges, indices, values, slot, x + c, more ? more + c : 0,        \
+                                         out + c, width);                                                              \
             for (; c + COLUMNS_##KIND <= width; c += COLUMNS_##KIND)                                                   \
-                panel_1_##KIND(start, stop, edges, indices, values, slot, x + c, out + c, width);                      \
+                panel_1_##KIND(start, stop, edges, indices, values, slot, x + c, more ? more + c : 0, out + c, width); \
             for (; c < width; c++) {                                                                                   \
                 float sum = 0;                                                                                         \
                 for (int64_t e = start; e < stop; e++) {                                                               \
                     const int64_t at = slot ? slot[indices[e]] : indices[e];                                           \
                     if (at >= 0) sum += (values ? values[e] : 1.0f) * wide_##KIND(x[width * at + c]);                  \
                 }                                                                                                      \
-                out[c] = narrow_##KIND(sum);                                                                           \
+                out[c] = narrow_##KIND(more ? sum + wide_##KIND(more[c]) : sum);                                       \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
     void spmm_##KIND(int64_t rows, const int64_t *which, const int64_t *indptr, const int32_t *indices,                \
-                     const float *values, const int32_t *slot, const TYPE *x, TYPE *y, int64_t width, int64_t edges,   \
-                     int threads) {                                                                                    \
+                     const float *values, const int32_t *slot, const TYPE *x, const int32_t *plus_slot,                \
+                     const TYPE *plus, TYPE *y, int64_t width, int64_t edges, int threads) {                           \
         _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
         for (int64_t first = 0; first < rows; first += RUN)                                                            \
-            run_##KIND(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x, y,     \
-                       width, edges);                                                                                  \
+            run_##KIND(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x,        \
+                       plus_slot, plus, y, width, edges);                                                              \
     }
 
 SPMM(float, f32, 4)
