@@ -15,8 +15,8 @@ from mmgraph.data.readers import read_sequences
 from mmgraph.experiment import Experiment
 from mmgraph.train import FitConfig
 
-NEXT_VIDEO = FitConfig(epochs=20, batch_size=1024, learning_rate=2e-3, monitor="ndcg@10", eval_every=5, patience=1)
-GRAPH = FitConfig(epochs=80, batch_size=8192, learning_rate=1e-2, monitor="ndcg@10", eval_every=10, patience=1)
+NEXT_VIDEO = FitConfig(epochs=24, batch_size=1024, learning_rate=2e-3, monitor="ndcg@10", eval_every=6, patience=1)
+GRAPH = FitConfig(epochs=60, batch_size=8192, learning_rate=1e-2, monitor="ndcg@10", eval_every=10, patience=1)
 
 
 def microlens50k() -> Split:
