@@ -90,14 +90,16 @@ class FREEDOM(Recommender):
         emb = self.encode(graph, rows)
         terms = pair_terms(self, emb, at)
         if self.content:
-            user, videos = F.embedding(at.user, emb.user), torch.cat([at.positive.unsqueeze(1), at.negative], 1)
-            each = [self._bpr(graph, m, rows, user, videos) for m in self.modalities]
+            user = F.embedding(at.user, emb.user)
+            each = [self._bpr(graph, m, user, batch) for m in self.modalities]
             terms["content"] = self.content * torch.stack(each).sum()
         return terms
 
-    def _bpr(self, graph: MultimodalGraph, modality: str, rows: Rows, user: Tensor, videos: Tensor) -> Tensor:
+    def _bpr(self, graph: MultimodalGraph, modality: str, user: Tensor, batch: PairBatch) -> Tensor:
         feature = graph.features(modality)
-        content = self.project[modality](F.embedding(rows.video, feature.values))
-        scores, has = dot(user, F.embedding(videos, content)), feature.present[rows.video][videos]
-        both = has[:, :1] & has[:, 1:]
-        return (F.softplus(scores[:, 1:] - scores[:, :1]) * both).sum() / both.sum().clamp_min(1)
+        values, present = feature.values, feature.present
+        # BPR reads W(f_j − f_i) alone: one product a pair in place of one a video
+        apart = values[batch.negative].sub_(values[batch.positive].unsqueeze(1))
+        both = present[batch.positive].unsqueeze(1) & present[batch.negative]
+        gap = dot(user, self.project[modality](apart))
+        return (F.softplus(gap) * both).sum() / both.sum().clamp_min(1)
