@@ -99,7 +99,7 @@ class FREEDOM(Recommender):
         feature = graph.features(modality)
         values, present = feature.values, feature.present
         # BPR reads W(f_j − f_i) alone: one product a pair in place of one a video
-        apart = values[batch.negative].sub_(values[batch.positive].unsqueeze(1))
+        apart = F.embedding(batch.negative, values).sub_(F.embedding(batch.positive, values).unsqueeze(1))
         both = present[batch.positive].unsqueeze(1) & present[batch.negative]
         gap = dot(user, self.project[modality](apart))
         return (F.softplus(gap) * both).sum() / both.sum().clamp_min(1)

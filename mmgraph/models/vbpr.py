@@ -80,7 +80,7 @@ class VBPR(Recommender):
         user, video, bias = own
         positive, negative = batch.positive, batch.negative[:, 0]
         values = {m: graph.features(m).values for m in self.modalities}
-        each = [self.project[m](v[positive].sub_(v[negative])) for m, v in values.items()]
+        each = [self.project[m](_rows(v, positive).sub_(_rows(v, negative))) for m, v in values.items()]
         content = torch.stack(each).sum(0)
         apart = torch.cat([video, bias], 1)
         apart = F.embedding(at.positive, apart) - F.embedding(at.negative[:, 0], apart)
