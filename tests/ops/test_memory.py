@@ -48,8 +48,8 @@ def test_plan_predicts_a_training_step_of_another_batch_size():
         out = propagate(a, table, 3, rows=rows).view(3, size, 64)
         torch.autograd.grad((out[0] * (out[1] - out[2])).sum().sigmoid(), table)
 
-    plan = plan_memory(step, probes=(400, 800), held=held_bytes(table, a))
-    assert plan.predict(2000) == pytest.approx(peak_bytes(lambda: step(2000)) + held_bytes(table, a), rel=0.2)
+    plan = plan_memory(step, probes=(200, 400), held=held_bytes(table, a))
+    assert plan.predict(900) == pytest.approx(peak_bytes(lambda: step(900)) + held_bytes(table, a), rel=0.2)
 
 
 def test_plan_finds_the_largest_block_of_a_ranking():
