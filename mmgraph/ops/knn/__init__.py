@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmgraph.ops.csr import CSR
 from mmgraph.ops.knn import reference
-from mmgraph.ops.topk import best_of
+from mmgraph.ops.topk import topk
 
 __all__ = ["Neighbours", "knn"]
 
@@ -73,11 +74,10 @@ def knn(
             return _faiss(base, target, k, present, query_present, itself)
         if dtype is not None:
             base, target = base.to(dtype), target.to(dtype)
-        hidden = None if present is None else ~present
         if impl == "reference":
             mask = torch.zeros(target.shape[0], base.shape[0], dtype=torch.bool, device=x.device)
-            if hidden is not None:
-                mask |= hidden
+            if present is not None:
+                mask |= ~present
             if itself:
                 mask.fill_diagonal_(True)
             score, index = reference.knn(target.float(), base.float(), k, mask)
@@ -85,23 +85,26 @@ def knn(
             score = torch.nn.functional.pad(score, (0, short), value=-torch.inf)
             index = torch.nn.functional.pad(index, (0, short), value=-1)
         else:
-            step = max(1, min(target.shape[0], memory // max(base.shape[0] * base.element_size(), 1)))
-            parts = []
-            for start in range(0, target.shape[0], step):
-                scores = target[start : start + step] @ base.T
-                if hidden is not None:
-                    scores.masked_fill_(hidden, -torch.inf)
-                if itself:
-                    row = torch.arange(scores.shape[0], device=x.device)
-                    scores[row, row + start] = -torch.inf
-                parts.append(best_of(scores, k))
-            score = torch.cat([part.score for part in parts]) if parts else base.new_empty(0, k)
-            index = torch.cat([part.video for part in parts]) if parts else torch.empty(0, k, dtype=torch.int64)
+            score, index = _exact(target, base, k, present, itself, memory)
         score = score.float()
         if query_present is not None:
             score = score.masked_fill(~query_present.unsqueeze(1), -torch.inf)
             index = index.masked_fill(~query_present.unsqueeze(1), -1)
         return Neighbours(index, score)
+
+
+def _exact(
+    target: Tensor, base: Tensor, k: int, present: Tensor | None, itself: bool, memory: int
+) -> tuple[Tensor, Tensor]:
+    rows = torch.arange(len(base), device=base.device) if present is None else present.nonzero().flatten()
+    if not len(rows):
+        empty = torch.full((len(target), k), -1, device=base.device)
+        return base.new_full((len(target), k), -torch.inf), empty
+    place = torch.arange(len(rows), device=base.device)
+    own = CSR.from_edges(rows, place, (len(target), len(rows))) if itself else None
+    near = base if present is None else base[rows]
+    score, index = topk(target, near, k, seen=own, memory=memory)
+    return score, torch.where(index < 0, -1, rows[index.clamp(min=0)])
 
 
 def _unit(x: Tensor, present: Tensor | None, name: str) -> Tensor:
