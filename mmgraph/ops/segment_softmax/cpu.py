@@ -1,4 +1,4 @@
-"""Graph attention on CPU: softmax by segments, then one ``embedding_bag`` a head."""
+"""Graph attention on CPU: softmax by segments, then one SpMM a head."""
 
 from __future__ import annotations
 
