@@ -18,11 +18,13 @@ $(VENV)/uv:
 # PIP_FIND_LINKS, where it is set, names local wheels; uv reads the same setting under its own name
 INSTALL := UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-$(VENV)/demo-installed: pyproject.toml | $(VENV)/uv
+NATIVE := $(wildcard mmgraph/ops/*.h mmgraph/ops/*/*.c)
+
+$(VENV)/demo-installed: pyproject.toml $(NATIVE) | $(VENV)/uv
 	$(INSTALL) -e '.[media]'
 	@touch $@
 
-$(VENV)/dev-installed: pyproject.toml | $(VENV)/uv
+$(VENV)/dev-installed: pyproject.toml $(NATIVE) | $(VENV)/uv
 	$(INSTALL) -e '.[dev,docs]'
 	@touch $@
 

@@ -6,21 +6,10 @@
  * the order of its edges: the result does not depend on the number of threads. Plain C with vector types and nothing
  * of Python or torch in it; OpenMP's functions are those that torch has loaded.
  */
-#include <stdint.h>
-#include <string.h>
+#include "../kernel.h"
 
 #define AHEAD 16 /* edges between a prefetch and its use */
 #define RUN 64   /* rows dealt at a time */
-
-typedef float floats __attribute__((vector_size(64)));
-typedef uint32_t bits __attribute__((vector_size(64)));
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define TUNED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define TUNED
-#endif
-#define INLINE static inline __attribute__((always_inline))
 
 /* float32: a vector is 16 columns */
 #define COLUMNS_f32 16
@@ -37,7 +26,6 @@ INLINE void multiply_f32(floats *sum, const float *x, const float *y) {
     *sum += left * right;
 }
 INLINE void put_f32(float *y, const floats *sum) { memcpy(y, sum, sizeof *sum); }
-INLINE float wide_f32(float x) { return x; }
 INLINE float narrow_f32(float x) { return x; }
 
 /* bfloat16, the upper half of a float32: a vector is 32 columns, the even ones in sum[0], the odd ones in sum[1] */
@@ -63,12 +51,6 @@ INLINE bits rounded(floats sum) { /* to nearest, ties to even, in the upper half
 INLINE void put_bf16(uint16_t *y, const floats *sum) {
     const bits pair = (rounded(sum[0]) >> 16) | (rounded(sum[1]) & 0xffff0000u);
     memcpy(y, &pair, sizeof pair);
-}
-INLINE float wide_bf16(uint16_t x) {
-    const uint32_t all = (uint32_t)x << 16;
-    float out;
-    memcpy(&out, &all, sizeof out);
-    return out;
 }
 INLINE uint16_t narrow_bf16(float x) {
     uint32_t all;

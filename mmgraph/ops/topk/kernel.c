@@ -1,32 +1,20 @@
 /* The k largest of each row of scores, largest first, equal ones in the order of their columns.
  *
- * The columns are cut into blocks. The k-th largest of the blocks' maxima is at most the k-th largest score, so all that
- * is below it is passed over, and then all that does not exceed the smallest of the k found so far.
+ * The columns are cut into blocks. The k-th largest of the blocks' maxima is at most the k-th largest score, so what
+ * is below it is passed over, and then what does not exceed the smallest of the k found so far.
  * NaN is never at most anything, so it is always met; then 1 is returned and the result means nothing.
  */
-#include <stdint.h>
-#include <string.h>
+#include "../kernel.h"
 
 #define BLOCK 128   /* scores compared before a branch */
 #define GROUPS 1024 /* maxima a row, at most */
 
-typedef float floats __attribute__((vector_size(64)));
-typedef uint32_t bits __attribute__((vector_size(64)));
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define TUNED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define TUNED
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-#define LANES_f32 16
 INLINE floats larger(floats a, floats b) {
     const bits first = (bits)(a > b);
     return (floats)(((bits)a & first) | ((bits)b & ~first));
 }
 
-INLINE float value_f32(const float *x) { return *x; }
+#define LANES_f32 16
 INLINE bits above_f32(const float *x, float bound) { /* where one of LANES_f32 scores is not at most the bound */
     floats part;
     memcpy(&part, x, sizeof part);
@@ -40,12 +28,6 @@ INLINE void most_f32(floats *most, const float *x) {
 }
 
 #define LANES_bf16 32
-INLINE float value_bf16(const uint16_t *x) {
-    const uint32_t all = (uint32_t)*x << 16;
-    float out;
-    memcpy(&out, &all, sizeof out);
-    return out;
-}
 INLINE bits above_bf16(const uint16_t *x, float bound) {
     bits pair;
     memcpy(&pair, x, sizeof pair);
@@ -165,18 +147,18 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
             const int64_t end = first + skip < width ? first + skip : width;                                           \
             if (end - first == skip && !some(above_##KIND(scores + first, bound))) continue;                           \
             for (int64_t c = first; c < end; c++) {                                                                    \
-                const float score = value_##KIND(scores + c);                                                          \
+                const float score = wide_##KIND(scores[c]);                                                            \
                 if (score <= bound) continue;                                                                          \
                 while (hidden < last && *hidden < c) hidden++;                                                         \
                 if (hidden < last && *hidden == c) continue;                                                           \
                 if (score != score) return 1;                                                                          \
                 found = insert(keys, found, k, key(score, c));                                                         \
-                if (found == k) bound = value_##KIND(scores + column_of(keys[k - 1]));                                 \
+                if (found == k) bound = wide_##KIND(scores[column_of(keys[k - 1])]);                                   \
             }                                                                                                          \
         }                                                                                                              \
         for (int64_t i = 0; i < k; i++) {                                                                              \
             column[i] = i < found ? column_of(keys[i]) : -1;                                                           \
-            best[i] = i < found ? value_##KIND(scores + column[i]) : -__builtin_inff();                                \
+            best[i] = i < found ? wide_##KIND(scores[column[i]]) : -__builtin_inff();                                  \
         }                                                                                                              \
         return 0;                                                                                                      \
     }                                                                                                                  \
