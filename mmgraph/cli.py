@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect as _inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(
 ) -> None:
     """Graph recommenders over things that have a look, a sound and words."""
     _options["traceback"] = traceback
+    # torch reads it at its first allocation: large tensors on huge pages, so that fresh memory faults far less often
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 @contextlib.contextmanager

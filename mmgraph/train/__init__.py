@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from mmgraph.train.allocator import reuse_freed_memory
+from mmgraph.train.allocator import return_unused_memory, reuse_freed_memory
 from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
 from mmgraph.train.fit import FitConfig, FitReport, fit
 
-__all__ = ["FitConfig", "FitReport", "fit", "load_checkpoint", "reuse_freed_memory", "save_checkpoint"]
+__all__ = [
+    "FitConfig",
+    "FitReport",
+    "fit",
+    "load_checkpoint",
+    "return_unused_memory",
+    "reuse_freed_memory",
+    "save_checkpoint",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
+_MALLINFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mallopt(3)
 
 
@@ -24,3 +25,25 @@ def reuse_freed_memory(limit: int = 1 << 30) -> bool:
         return False
     limit = min(limit, 2**31 - 1)  # mallopt takes an int
     return all(mallopt(key, value) == 1 for key, value in ((_MMAP_THRESHOLD, limit), (_TRIM_THRESHOLD, limit)))
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _MALLINFO)
+
+
+def return_unused_memory(beyond: int) -> bool:
+    """Gives what glibc keeps free back to the system, when it is more than ``beyond`` bytes.
+
+    Kept blocks of many sizes cannot always be used again for one another, so that a long training on batches of uneven
+    length would keep more and more of them.
+
+    Returns:
+        Whether anything was given back.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.mallinfo2.restype = _MallInfo
+        free = library.mallinfo2().fordblks
+    except (AttributeError, OSError, TypeError):
+        return False
+    return free > beyond and bool(library.malloc_trim(0))

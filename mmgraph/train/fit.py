@@ -17,12 +17,14 @@ from torch import Tensor
 
 from mmgraph.graph.samplers import epoch_generator
 from mmgraph.models.base import Recommender
-from mmgraph.train.allocator import reuse_freed_memory
+from mmgraph.train.allocator import return_unused_memory, reuse_freed_memory
 from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
     from mmgraph.graph.transforms import Transform
+
+UNUSED = 4 << 30  # bytes that the allocator may keep free from one epoch to the next
 
 Validate = Callable[[Recommender], dict[str, float]]
 
@@ -183,6 +185,8 @@ class _Loop:
                 if self.validate is not None and (epoch + 1) % self.config.eval_every == 0:
                     row |= self._judge(epoch)
                 row["seconds"] = time.perf_counter() - started
+                if self.config.reuse_memory and self.config.device == "cpu":
+                    return_unused_memory(beyond=UNUSED)
                 self.report.history.append(row)
                 self._stop_if_done(epoch)
                 self._save(row, force=bool(self.report.stopped))

@@ -31,3 +31,30 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_page_faults_vanish():
     assert faults("reuse") * 3 < faults("default")
+
+
+PILE = """
+import torch
+from mmgraph.train import return_unused_memory, reuse_freed_memory
+
+def resident():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))) // 1024
+
+assert reuse_freed_memory()
+kept = []
+pile = []
+for _ in range(200):
+    pile.append(torch.ones(262_144))  # 1 MiB
+    kept.append(torch.ones(8))        # what lies between keeps the pile from being one block
+before = resident()
+del pile
+assert resident() > before - 20
+assert not return_unused_memory(beyond=1 << 30)
+assert return_unused_memory(beyond=100 << 20)
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_what_is_kept_free_is_bounded():
+    assert int(subprocess.run([sys.executable, "-c", PILE], capture_output=True, text=True, check=True).stdout) > 150
