@@ -194,23 +194,8 @@ def _propagate(
 
 
 @_propagate.register_fake
-def _(
-    indptr,
-    indices,
-    values,
-    t_indptr,
-    t_indices,
-    t_values,
-    t_order,
-    row_scale,
-    col_scale,
-    x,
-    weights,
-    rows,
-    with_input,
-    impl,
-    storage,
-):
+def _(*given):
+    *_, x, _weights, rows, with_input, _impl, _storage = given
     count = x.shape[0] if rows is None else rows.shape[0]
     return x.new_empty(count, x.shape[1]), x.new_empty(count if with_input else 0, x.shape[1])
 
@@ -298,23 +283,8 @@ def _propagate_adjoint(
 
 
 @_propagate_adjoint.register_fake
-def _(
-    indptr,
-    indices,
-    values,
-    t_indptr,
-    t_indices,
-    t_values,
-    t_order,
-    row_scale,
-    col_scale,
-    grad,
-    own,
-    weights,
-    rows,
-    impl,
-    storage,
-):
+def _(*given):
+    t_indptr, grad = given[3], given[9]
     return grad.new_empty(t_indptr.shape[0] - 1, grad.shape[1])
 
 
@@ -352,21 +322,6 @@ def _propagate_dots(
 
 
 @_propagate_dots.register_fake
-def _(
-    indptr,
-    indices,
-    values,
-    t_indptr,
-    t_indices,
-    t_values,
-    t_order,
-    row_scale,
-    col_scale,
-    x,
-    grad,
-    weights,
-    rows,
-    impl,
-    storage,
-):
+def _(*given):
+    *_, weights, _rows, _impl, _storage = given
     return torch.empty_like(weights)
