@@ -1,6 +1,7 @@
-"""Reading 20 million interactions: file -> Dataset -> 5-core, re-indexed.
+"""Reading 20 million interactions: file -> Dataset -> 5-core, re-indexed; and streaming the 60 million of a challenge.
 
     python -m benchmarks.read                    # Parquet and CSV; appends two rows to benchmarks/results/read.jsonl
+    python -m benchmarks.read kuaishou           # the exposures of the Kuaishou challenge's size, a batch at a time
     python -m benchmarks.read parquet --rows 1000000 --dry
 
 The file is made in a temporary folder: raw ids that are neither dense nor sorted, Zipf-like popularity, times, weights
@@ -33,6 +34,8 @@ import polars as pl
 
 RESULTS = Path(__file__).parent / "results" / "read.jsonl"
 ROWS, USERS, VIDEOS, K = 20_000_000, 1_000_000, 300_000, 5
+SIGNALS = {"click": 0.2, "like": 0.01, "follow": 0.005}
+EXPOSURES = 52_134_536 + 8_180_616  # of the challenge's final round, train and test
 
 
 def make(path: Path, rows: int) -> None:
@@ -61,6 +64,45 @@ def make(path: Path, rows: int) -> None:
         frame.write_parquet(path)
     else:
         frame.write_csv(path)
+
+
+def make_exposures(path: Path, rows: int) -> None:
+    """Write ``rows`` lines in the layout of the challenge's ``train_interaction.txt``."""
+    rng = np.random.default_rng(0)
+    with path.open("wb") as file:
+        for start in range(0, rows, 2_000_000):
+            count = min(2_000_000, rows - start)
+            frame = pl.DataFrame(
+                {
+                    "user_id": rng.integers(0, 37_821, count),
+                    "photo_id": rng.integers(0, 9_204_230, count),
+                    **{name: (rng.random(count) < p).astype(np.int8) for name, p in SIGNALS.items()},
+                    "time": 1_500_000_000_000 + np.arange(start, start + count),
+                    "playing_time": rng.integers(0, 60, count),
+                    "duration_time": rng.integers(1, 60, count),
+                }
+            )
+            frame.write_csv(file, separator="\t", include_header=False)
+
+
+def stream(path: Path) -> dict[str, Any]:
+    """Every exposure once, a batch at a time. Runs in a process of its own."""
+    from mmgraph.data.kuaishou import read_batches
+
+    imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, busy = time.perf_counter(), time.process_time()
+    rows = clicks = 0
+    for batch in read_batches(path):
+        rows += len(batch)
+        clicks += int(batch["click"].sum())
+    return {
+        "interactions": rows,
+        "clicks": clicks,
+        "seconds": round(time.perf_counter() - start, 2),
+        "cpu_seconds": round(time.process_time() - busy, 2),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "imports_gib": round(imports / 2**20, 2),
+    }
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -101,7 +143,7 @@ def measure(kind: str, rows: int) -> dict[str, Any]:
         child = [sys.executable, "-m", "benchmarks.read", "--read", str(path)]
         numbers = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
     return {
-        "benchmark": f"read {kind}, {K}-core, re-index",
+        "benchmark": "stream kuaishou" if kind == "kuaishou" else f"read {kind}, {K}-core, re-index",
         "rows": rows,
         "file_mib": round(size / 2**20),
         **numbers,
@@ -134,18 +176,18 @@ def _cpu() -> str:
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["parquet", "csv"], help="parquet, csv")
-    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("kinds", nargs="*", default=["parquet", "csv"], help="parquet, csv, kuaishou")
+    parser.add_argument("--rows", type=int, help=f"by default {ROWS}, of kuaishou {EXPOSURES}")
     parser.add_argument("--dry", action="store_true", help="print only")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
-        return make(arguments.make, arguments.rows)
+        return (make_exposures if arguments.make.suffix == ".kuaishou" else make)(arguments.make, arguments.rows)
     if arguments.read:
-        return print(json.dumps(read(arguments.read)))
+        return print(json.dumps((stream if arguments.read.suffix == ".kuaishou" else read)(arguments.read)))
     for kind in arguments.kinds:
-        row = json.dumps(measure(kind, arguments.rows))
+        row = json.dumps(measure(kind, arguments.rows or (EXPOSURES if kind == "kuaishou" else ROWS)))
         print(row)
         if not arguments.dry:
             RESULTS.parent.mkdir(exist_ok=True)
