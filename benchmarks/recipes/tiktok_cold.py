@@ -64,7 +64,7 @@ def clcrec() -> Experiment:
         name="tiktok-cold-clcrec",
         model=CLCRec,
         model_args={},
-        fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
+        fit=FitConfig(learning_rate=1e-2, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
     )
 
 
