@@ -8,7 +8,7 @@ from mmgraph.graph.build import build_graph
 from mmgraph.graph.exposure import CoExposure, Exposures
 from mmgraph.graph.histories import Histories, HistoryBatch, HistorySampler
 from mmgraph.graph.samplers import PairBatch, PairSampler, RowBatch, RowSampler, Sampler
-from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, TimeDecay, Transform
+from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, ScaleFeatures, TimeDecay, Transform
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph as MultimodalGraph
@@ -27,6 +27,7 @@ __all__ = [
     "RowBatch",
     "RowSampler",
     "Sampler",
+    "ScaleFeatures",
     "TimeDecay",
     "Transform",
     "build_graph",

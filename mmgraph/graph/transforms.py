@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmgraph.ops import knn
@@ -73,6 +74,27 @@ class ModalityKNN:
         store = out["video", f"similar_{self.modality}", "video"]
         store.edge_index = torch.stack([present[source], present[target]])
         store.weight = self.share * weight * scale[target] * scale[source]
+        return out
+
+
+@dataclass(frozen=True)
+class ScaleFeatures:
+    """Puts the features of every modality on one scale: columns standardised, then rows of norm 1.
+
+    f ← z/‖z‖, z = (f − mean)/σ by column over the videos that have the modality, seen or not. Cosines (``ModalityKNN``)
+    then tell videos apart where all features share a large mean, and a model that projects features (VBPR) begins
+    with content no larger than its ids. A graph grown by ``with_videos`` needs new features scaled alike.
+    """
+
+    def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
+        """The graph with scaled features."""
+        out = copy.copy(graph)
+        for modality in graph.modalities:
+            x = graph[modality].x
+            if len(x):
+                centred = x - x.mean(0)
+                spread = centred.square().mean(0).sqrt().clamp_min(1e-6)
+                out[modality].x = F.normalize(centred / spread, dim=1)
         return out
 
 

@@ -17,6 +17,7 @@ from mmgraph.graph import (
     RowBatch,
     RowSampler,
     Sampler,
+    ScaleFeatures,
     TimeDecay,
     Transform,
     build_graph,
@@ -201,6 +202,18 @@ def test_shares_mix_the_similar_edges_of_several_modalities():
     alone = [plain.adjacency(f"similar_{m}", norm=None).dense() for m in ("visual", "audio")]
     both = mixed.adjacency([("video", f"similar_{m}", "video") for m in ("visual", "audio")], norm=None).dense()
     torch.testing.assert_close(both, 0.1 * alone[0] + 0.9 * alone[1])
+
+
+def test_scaled_features_have_centred_columns_and_unit_rows():
+    graph = twelve_nodes()
+    graph["visual"].x = graph["visual"].x * torch.tensor([1.0, 10, 100, 1, 0]) + 50
+    before = graph["visual"].x.clone()
+    scaled = ScaleFeatures()(graph)
+    z = (before - before.mean(0)) / before.std(0, correction=0)
+    z[:, 4] = 0  # constant: says nothing
+    torch.testing.assert_close(scaled["visual"].x, z / z.norm(dim=1, keepdim=True), atol=1e-5, rtol=1e-4)
+    assert not scaled.features("visual").values[2].any()  # has no picture: still none
+    assert torch.equal(graph["visual"].x, before)
 
 
 def test_time_decay_halves_in_a_half_life_and_keeps_the_newest():
