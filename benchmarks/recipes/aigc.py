@@ -27,9 +27,11 @@ from mmgraph.experiment import Experiment, Result, compare, run_all, table
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.models import EASE, HeteroMMGCN, ItemKNN, Popularity
 
-# Smaller than the demo's world, so that all variants with three seeds take minutes.
+# Smaller than the demo's world, so that all variants with five seeds take minutes.
 CONFIG = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8)
-SEEDS = (0, 1, 2)
+# The same users, videos and clicks, but each video lacks each modality with chance one half.
+SCARCE = CONFIG.model_copy(update={"coverage": dict.fromkeys(MODALITIES, 0.5)})
+SEEDS = (0, 1, 2, 3, 4)
 
 
 @functools.cache
@@ -40,20 +42,32 @@ def world() -> World:
 
 def dataset() -> Dataset:
     """Clicks, videos and features of the world, with an uninformative twin `m_mute` of each modality."""
-    told = world()
     untold = generate(CONFIG.model_copy(update={"informative": dict.fromkeys(MODALITIES, 0.0)}))
-    features = {}
-    for suffix, source in (("", told), ("_mute", untold)):
-        for modality in MODALITIES:
-            present = torch.from_numpy(source.present[modality])
-            features[modality + suffix] = Features(torch.from_numpy(source.features[modality]), present)
-    clicks = told.interactions.filter(pl.col("click") == 1)
-    return Dataset.from_frames(clicks, told.users, told.videos, features, name="aigc")
+    features = {m: _features(world(), m) for m in MODALITIES} | {f"{m}_mute": _features(untold, m) for m in MODALITIES}
+    return _clicked(world(), features, "aigc")
+
+
+def _features(source: World, modality: str) -> Features:
+    return Features(torch.from_numpy(source.features[modality]), torch.from_numpy(source.present[modality]))
+
+
+def _clicked(source: World, features: dict[str, Features], name: str) -> Dataset:
+    clicks = source.interactions.filter(pl.col("click") == 1)
+    return Dataset.from_frames(clicks, source.users, source.videos, features, name=name)
 
 
 def split() -> Split:
     """Global time 8:1:1; features standardised over the training videos."""
-    raw = dataset()
+    return _by_time(dataset())
+
+
+def scarce_split() -> Split:
+    """The same, of the world where half of each modality is missing."""
+    scarce = generate(SCARCE)
+    return _by_time(_clicked(scarce, {m: _features(scarce, m) for m in MODALITIES}, "aigc-scarce"))
+
+
+def _by_time(raw: Dataset) -> Split:
     known = torch.from_numpy(global_time_split(raw).train["video"].unique().to_numpy().copy())
     scaled = {modality: standardised(values, known) for modality, values in raw.features.items()}
     return global_time_split(raw.with_features(**scaled))
@@ -108,6 +122,16 @@ def ease_variants() -> list[Experiment]:
 def without_alignment() -> Experiment:
     """λ = 0."""
     return _alone(mmgcn(), "no-alignment").variant({"model_args.align": 0.0})
+
+
+def scarce() -> Experiment:
+    """The same model in the world where half of each modality is missing: there, one may stand in for another."""
+    return _alone(mmgcn(), "scarce").variant(split=scarce_split)
+
+
+def scarce_without_alignment() -> Experiment:
+    """λ = 0 there."""
+    return scarce().variant({"model_args.align": 0.0}, name="aigc-scarce-no-alignment")
 
 
 def with_modalities(name: str, modalities: Sequence[str]) -> Experiment:
@@ -172,11 +196,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         baselines = tuple(baseline.variant(split=ready) for baseline in experiment.baselines)
         shared = experiment.variant(split=ready, baselines=baselines)
         run_all(shared, given.out, resume=True, seeds=seeds, report=keep)
-    for group in ("all", "warm", "cold"):
-        print(f"\n{group}")
-        print(table([r for found in results.values() for r in found], metrics=("recall@20",), group=group).markdown())
+    for experiment in (scarce(), scarce_without_alignment()):
+        run_all(experiment, given.out, resume=True, seeds=seeds, report=keep)
+    for protocol in dict.fromkeys(r.protocol for found in results.values() for r in found):
+        mine = [r for found in results.values() for r in found if r.protocol == protocol]
+        for group in ("all", "warm", "cold"):
+            print(f"\n{protocol}, {group}\n{table(mine, metrics=('recall@20',), group=group).markdown()}")
     for name, found in results.items():
-        main = "aigc-ease-features" if name.startswith("aigc-ease") else "aigc-mmgcn"
+        whole = {"aigc-ease": "aigc-ease-features", "aigc-scarce": "aigc-scarce"}
+        main = next((whole[start] for start in whole if name.startswith(start)), "aigc-mmgcn")
         if name != main:
             for group in ("all", "cold"):
                 print(f"{main} against {name}: {compare(results[main], found, group=group)}")

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.recipes import aigc
 from mmgraph.data.split import Split
-from mmgraph.data.synthetic import MODALITIES, WorldConfig
+from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.evaluate import EvalConfig, evaluate
 from mmgraph.graph import build_graph
 from mmgraph.models import EASE, HeteroMMGCN, Popularity, Recommender
@@ -71,6 +71,7 @@ def test_recipes_name_what_they_leave_out() -> None:
     assert whole.model is HeteroMMGCN
     assert {b.name for b in whole.baselines} >= {"aigc-ceiling", "aigc-popularity", "aigc-itemknn"}
     assert aigc.without_alignment().model_args["align"] == 0.0
+    assert aigc.scarce().model_args["align"] > aigc.scarce_without_alignment().model_args["align"] == 0.0
     assert whole.model_args["align"] > 0.0
     assert aigc.without("audio").model_args["modalities"] == ["text", "visual", "generation"]
     assert aigc.only("text").model_args["modalities"] == ["text"]
@@ -78,3 +79,13 @@ def test_recipes_name_what_they_leave_out() -> None:
     names = [experiment.name for experiment in aigc.variants()]
     assert len(set(names)) == len(names) == 14
     assert aigc.all_muted().name in names
+
+
+def test_the_scarce_world_lacks_half_of_each_modality_and_nothing_else() -> None:
+    whole, scarce = aigc.world(), generate(aigc.SCARCE)
+    assert scarce.interactions.equals(whole.interactions)
+    for modality in MODALITIES:
+        assert 0.4 < scarce.present[modality].mean() < 0.6
+    split = aigc.scarce_split()
+    assert split.train.equals(aigc.split().train)
+    assert split.protocol_id != aigc.split().protocol_id
