@@ -52,8 +52,8 @@ class VBPR(Recommender):
     ) -> None:
         super().__init__(head)
         self.modalities, self.l2 = chosen_modalities(graph, modalities), l2
-        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, 2 * embedding_dim))
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
+        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, 2 * embedding_dim)))
+        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
         self.bias = nn.Parameter(torch.zeros(graph.num_videos, 1))
         # E and, as one more output, β': the features are read once for both
         widths = {m: graph.feature_dims[m] for m in self.modalities}
