@@ -102,7 +102,7 @@ def _name(split: Callable[[], Split], row: str) -> str:
     return f"{split.__name__.replace('_', '-')}-{row}"
 
 
-def _lightgcn(split: Callable[[], Split], eval_every: int = 1) -> Experiment:
+def _lightgcn(split: Callable[[], Split]) -> Experiment:
     ranking = EvalConfig(k=(10, 20), groups=("all", "warm"), auc=False)
     counts = Experiment(name=_name(split, "popularity"), split=split, model=Popularity, evaluate=ranking)
     return Experiment(
@@ -110,7 +110,7 @@ def _lightgcn(split: Callable[[], Split], eval_every: int = 1) -> Experiment:
         split=split,
         model=LightGCN,
         model_args={"num_layers": 3, "l2": 1e-3},
-        fit=FitConfig(epochs=30, batch_size=2048, learning_rate=5e-3, eval_every=eval_every, patience=4),
+        fit=FitConfig(epochs=30, batch_size=2048, learning_rate=5e-3, patience=4),
         evaluate=ranking,
         baselines=(counts,),
     )
@@ -162,7 +162,7 @@ def time() -> Experiment:
 
 def user_time() -> Experiment:
     """Decay on and off under ``mlsmall-user-time``, at the half-life that valid chose there."""
-    base = _lightgcn(mlsmall_user_time, eval_every=2)
+    base = _lightgcn(mlsmall_user_time).variant({"fit.epochs": 80, "fit.eval_every": 2, "fit.patience": 8})
     return base.variant(baselines=(*base.baselines, _decayed(base, 8 * YEAR)))
 
 
