@@ -10,7 +10,8 @@ from benchmarks.recipes.source import data_root
 from mmgraph.data import Split, published_split
 from mmgraph.data.readers import read_mmrec
 from mmgraph.experiment import Experiment
-from mmgraph.models import BPRMF, EASE, MMGCN, HeteroMMGCN, ItemKNN, LightGCN, Popularity
+from mmgraph.graph import EdgeDrop, ModalityKNN, ScaleFeatures
+from mmgraph.models import BPRMF, EASE, FREEDOM, MMGCN, VBPR, HeteroMMGCN, ItemKNN, LightGCN, Popularity
 from mmgraph.train import FitConfig
 
 
@@ -60,6 +61,31 @@ def lightgcn() -> Experiment:
 def bprmf() -> Experiment:
     """Matrix factorisation under BPR."""
     return lightgcn().variant(name="tiktok-bprmf", model=BPRMF, model_args={"l2": 1e-3})
+
+
+def vbpr() -> Experiment:
+    """VBPR on scaled features; with the raw ones, which share a large mean, it learns little."""
+    return lightgcn().variant(
+        {"fit.patience": 10},
+        name="tiktok-vbpr",
+        model=VBPR,
+        model_args={"l2": 1.0},
+        transforms=(ScaleFeatures(),),
+        seeds=(0, 1, 2),
+    )
+
+
+def freedom() -> Experiment:
+    """FREEDOM, both modalities alike, half of the edges kept at each epoch."""
+    return lightgcn().variant(
+        {"fit.patience": 10},
+        name="tiktok-freedom",
+        model=FREEDOM,
+        model_args={"content": 1e-3},
+        transforms=tuple(ModalityKNN(m, 9, "binary", loops=True, share=0.5) for m in ("visual", "audio")),
+        epoch_transforms=(EdgeDrop(0.5, degree_sensitive=True),),
+        seeds=(0, 1, 2),
+    )
 
 
 def mmgcn() -> Experiment:
