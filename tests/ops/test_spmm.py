@@ -229,7 +229,8 @@ def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_produc
     given = (a.indptr, a.indices, a.values, given, rows, slot, plus, plus_slot)
     left = normal(a.shape[0], width, seed=3, dtype=dtype).detach()
     dots = (left.float()[a.row_indices().long()] * x.float()[a.indices.long()]).sum(1).to(dtype)
-    tolerance = TOLERANCE[dtype]
+    # sums of up to 90 numbers, in another order
+    tolerance = TOLERANCE[dtype] | {"atol": 1e-4 if dtype == torch.float32 else 1e-1}
     torch.testing.assert_close(cpu.bags(*given), truth, **tolerance)
     torch.testing.assert_close(cpu.panel_dots(a.indptr, a.indices, left, x), dots, **tolerance)
     if library() is not None:
