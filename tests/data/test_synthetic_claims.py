@@ -81,7 +81,9 @@ def test_recipes_name_what_they_leave_out() -> None:
     assert aigc.all_muted().name in names
 
 
-def test_the_scarce_world_lacks_half_of_each_modality_and_nothing_else() -> None:
+def test_the_scarce_world_lacks_half_of_each_modality_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    # of whichever world the recipes have now: that of the fixture above, where it is in use
+    monkeypatch.setattr(aigc, "SCARCE", aigc.CONFIG.model_copy(update={"coverage": aigc.SCARCE.coverage}))
     whole, scarce = aigc.world(), generate(aigc.SCARCE)
     assert scarce.interactions.equals(whole.interactions)
     for modality in MODALITIES:
