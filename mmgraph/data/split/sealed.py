@@ -1,0 +1,156 @@
+"""A dataset in three parts, the last of them sealed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmgraph.data.checks import pair_keys
+from mmgraph.data.dataset import Dataset, hash_pairs
+from mmgraph.data.errors import DataError, SealedTestError
+from mmgraph.data.split.protocol import Protocol, SeenAtTest
+
+Repeats = Literal["error", "keep"]
+_PARTS = ("train", "valid", "test")
+
+
+class Split:
+    """A dataset divided into train, valid and a sealed test part.
+
+    Args:
+        dataset: all interactions. The split's own ``dataset`` holds train and valid only, so that nothing built from
+            it can have seen the test part.
+        part: [E] int: 0 train, 1 valid, 2 test, for each row of ``dataset.interactions``.
+        name, method, parameters, seed, seen_at_test: go into the :class:`Protocol`.
+        repeats: ``error`` refuses a (user, video) pair that is in two parts (it would be masked as seen while it is
+            a target), ``keep`` allows it.
+
+    Raises:
+        DataError: a part is empty, or a pair is in two parts.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        part: NDArray[np.integer],
+        *,
+        name: str,
+        method: str,
+        parameters: dict[str, Any],
+        seed: int | None = None,
+        seen_at_test: SeenAtTest = "train",
+        repeats: Repeats = "error",
+    ) -> None:
+        rows = [np.flatnonzero(part == p) for p in range(3)]
+        sizes = {what: len(r) for what, r in zip(_PARTS, rows)}
+        for what, size in sizes.items():
+            if not size:
+                raise DataError(
+                    f"{method}: the {what} part is empty ({sizes} of {len(part)} interactions)",
+                    fix="give that part a larger share, or use a protocol that suits the data: users with fewer than 3 "
+                    "interactions train only",
+                )
+        if seen_at_test not in ("train", "train+valid"):
+            raise ValueError(f"seen_at_test={seen_at_test!r}: use 'train' or 'train+valid'")
+        if repeats not in ("error", "keep"):
+            raise ValueError(f"repeats={repeats!r}: use 'error' or 'keep'")
+        if repeats == "error":
+            _refuse_repeats(dataset, part, method)
+        train, valid, test = (dataset.interactions[r] for r in rows)
+        manifest = dataset.manifest()
+        for what, frame in zip(_PARTS, (train, valid, test)):
+            manifest[what] = hash_pairs(frame, dataset.num_videos)
+        self.protocol = Protocol(
+            name=name,
+            dataset=dataset.name,
+            method=method,
+            parameters={**parameters, "repeats": repeats},
+            seed=seed,
+            seen_at_test=seen_at_test,
+            manifest=manifest,
+        )
+        self.protocol_id = self.protocol.id
+        self.train, self.valid = train, valid
+        self.dataset = replace(dataset, interactions=pl.concat([train, valid], rechunk=False))
+        self.num_test = len(test)
+        self._test = test
+        self._openings: list[str] = []
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.train)} train, {len(self.valid)} valid, {self.num_test} sealed test"
+        return f"Split({self.protocol_id!r}: {parts})"
+
+    def with_parameters(self, **parameters: Any) -> Split:
+        """The same parts under a protocol that says more, hence another id; openings of the test are shared.
+
+        What a model may see beside the seen interactions belongs there: ``split.with_parameters(transductive_exposure=
+        True)``. :class:`~mmgraph.experiment.Experiment` does it for transforms that have ``protocol_parameters``.
+        """
+        out = copy.copy(self)
+        merged = {**self.protocol.parameters, **parameters}
+        out.protocol = self.protocol.model_copy(update={"parameters": merged})
+        out.protocol_id = out.protocol.id
+        return out
+
+    @property
+    def test(self) -> pl.DataFrame:
+        """Sealed: always raises. ``mmgraph.evaluate.evaluate_test`` opens it, once an experiment.
+
+        Raises:
+            SealedTestError: always.
+        """
+        raise SealedTestError(
+            "the test part is sealed: choose the model on valid, then call mmgraph.evaluate.evaluate_test(model, "
+            "graph, split, experiment), which opens it once and writes the opening into the result"
+        )
+
+    def open_test(self, experiment: str) -> pl.DataFrame:
+        """The test interactions, once for each experiment name; the opening is recorded. For ``evaluate_test`` only.
+
+        Raises:
+            SealedTestError: this experiment has opened it before.
+        """
+        if not experiment or not isinstance(experiment, str):
+            raise SealedTestError(f"opening the test part needs the experiment's name, got {experiment!r}")
+        if experiment in self._openings:
+            raise SealedTestError(
+                f"experiment {experiment!r} has opened the test part of {self.protocol_id} already: a second look "
+                "would be selection on test. Choose on valid; another experiment needs another name"
+            )
+        self._openings.append(experiment)
+        return self._test
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """The experiments that opened the test part, in order."""
+        return tuple(self._openings)
+
+    def seen(self, stage: Literal["valid", "test"]) -> pl.DataFrame:
+        """The interactions known when this part is ranked: the edges of the graph, and the pairs that are masked."""
+        if stage not in ("valid", "test"):
+            raise ValueError(f"stage={stage!r}: use 'valid' or 'test'")
+        if stage == "test" and self.protocol.seen_at_test == "train+valid":
+            return self.dataset.interactions
+        return self.train
+
+
+def _refuse_repeats(dataset: Dataset, part: NDArray[np.integer], method: str) -> None:
+    keys = pair_keys(dataset.interactions, dataset.num_videos)
+    order = np.argsort(keys, kind="stable")
+    same = keys[order][1:] == keys[order][:-1]
+    crossing = same & (part[order][1:] != part[order][:-1])
+    if crossing.any():
+        row = int(order[1:][crossing].min())
+        user = dataset.user_ids.raw([dataset.interactions["user"][row]])[0]
+        video = dataset.video_ids.raw([dataset.interactions["video"][row]])[0]
+        raise DataError(
+            f"{method}: user {user!r} has video {video!r} in two "
+            f"parts ({int(crossing.sum())} such rows): it would be masked as seen while it is a target",
+            row=row,
+            fix="read the data with duplicates='first', or pass repeats='keep'",
+        )
