@@ -9,6 +9,7 @@ from mmgraph.ops import CSR, edge_dot, spmm
 from mmgraph.ops.compiled import library
 from mmgraph.ops.spmm import backend, compiled, cpu, operand, pattern
 from mmgraph.ops.spmm import triton as kernels
+from mmgraph.ops.spmm.product import Product
 from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
 
 WIDTHS = st.sampled_from([1, 3, 8, 17])
@@ -209,11 +210,14 @@ def test_rows_of_uneven_degree_are_cut_by_edges(threads, weighted, monkeypatch):
 @given(
     graphs(max_edges=90),
     st.sampled_from([1, 15, 16, 31, 33, 64, 100, 130]),
-    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.sampled_from(
+        [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32)]
+    ),
     st.sampled_from(["all", "rows", "packed"]),
 )
-def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_product(a, width, dtype, kind):
+def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_product(a, width, types, kind):
     """The kernels are tried where the install made them, what stands in always."""
+    dtype, result = types
     x = normal(a.shape[1], width, dtype=dtype).detach()
     rows = torch.tensor([a.shape[0] - 1, 0, 0]) if kind == "rows" else None
     slot, given = None, x
@@ -223,18 +227,19 @@ def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_produc
         slot[kept] = torch.arange(len(kept), dtype=torch.int32)
         given, x = x[kept], x * (slot >= 0).unsqueeze(1)
     plus_slot = torch.randint(-1, 2, (a.shape[0],), dtype=torch.int32)
-    plus = normal(2, width, seed=5, dtype=dtype).detach()
+    plus = normal(2, width, seed=5, dtype=result).detach()
     more = plus.float()[plus_slot.clamp(min=0).long()] * (plus_slot >= 0).unsqueeze(1)
-    truth = (dense(a, x.float(), rows) + (more if rows is None else more[rows])).to(dtype)
-    given = (a.indptr, a.indices, a.values, given, rows, slot, plus, plus_slot)
+    truth = (dense(a, x.float(), rows) + (more if rows is None else more[rows])).to(result)
+    given = Product(a.indptr, a.indices, a.values, given, rows, slot, plus, plus_slot, result)
     left = normal(a.shape[0], width, seed=3, dtype=dtype).detach()
     dots = (left.float()[a.row_indices().long()] * x.float()[a.indices.long()]).sum(1).to(dtype)
     # sums of up to 90 numbers, in another order
     tolerance = TOLERANCE[dtype] | {"atol": 1e-4 if dtype == torch.float32 else 1e-1}
-    torch.testing.assert_close(cpu.bags(*given), truth, **tolerance)
+    torch.testing.assert_close(cpu.bags(given), truth, **tolerance)
+    exact = TOLERANCE[result] | {"atol": 1e-4 if result == torch.float32 else 1e-1}
     torch.testing.assert_close(cpu.panel_dots(a.indptr, a.indices, left, x), dots, **tolerance)
     if library() is not None:
-        torch.testing.assert_close(compiled.matmul(*given), truth, **tolerance)
+        torch.testing.assert_close(compiled.matmul(given), truth, **exact)
         torch.testing.assert_close(compiled.edge_dot(a.indptr, a.indices, left, x), dots, **tolerance)
 
 
@@ -243,7 +248,7 @@ def test_the_kernels_sum_in_float32_round_to_nearest_and_do_not_depend_on_thread
     ones = CSR.from_edges(torch.zeros(1000), torch.zeros(1000), (1, 1))
     x = torch.full((1, 32), 1.0, dtype=torch.bfloat16)
     assert (
-        compiled.matmul(ones.indptr, ones.indices, None, x).unique().item() == 1000
+        compiled.matmul(Product(ones.indptr, ones.indices, None, x)).unique().item() == 1000
     )  # summed in bf16 it sticks at 256
 
     odd = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), torch.nan, torch.inf, 3.0e38])
@@ -252,18 +257,25 @@ def test_the_kernels_sum_in_float32_round_to_nearest_and_do_not_depend_on_thread
         values = odd.repeat(width // 6)
         # weight · 1 gives the float32 values: what is rounded is the sum
         columns = [
-            compiled.matmul(one.indptr, one.indices, v.view(1), torch.ones(1, 32, dtype=torch.bfloat16)) for v in odd
+            compiled.matmul(Product(one.indptr, one.indices, v.view(1), torch.ones(1, 32, dtype=torch.bfloat16)))
+            for v in odd
         ]
         rounded = torch.stack([c[0, 0] for c in columns]).repeat(width // 6)
         assert torch.equal(rounded.nan_to_num(7.0), values.bfloat16().nan_to_num(7.0))
         assert all(bool((c == c[0, 0]).all()) or bool(c.isnan().all()) for c in columns)
 
     a, wide = hub_graph(400, 300, 5000), normal(300, 70).detach()
+    slot = torch.full((300,), -1, dtype=torch.int32)
+    slot[::2] = torch.arange(150, dtype=torch.int32)
+    assert int(a.degree().max()) > 600  # a hub's packed edges come in several portions
+    packed = compiled.matmul(Product(a.indptr, a.indices, a.values, wide[::2].contiguous(), slot=slot))
+    truth = dense(a, wide * (slot >= 0).unsqueeze(1))
+    torch.testing.assert_close(packed, truth, rtol=1e-4, atol=1e-4)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = compiled.matmul(a.indptr, a.indices, a.values, wide)
+        alone = compiled.matmul(Product(a.indptr, a.indices, a.values, wide))
         torch.set_num_threads(3)
-        assert torch.equal(compiled.matmul(a.indptr, a.indices, a.values, wide), alone)
+        assert torch.equal(compiled.matmul(Product(a.indptr, a.indices, a.values, wide)), alone)
     finally:
         torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.propagate import reference
-from mmgraph.ops.spmm import Batch, Operand, backend, check_operand, cpu, operand, rows_adjoint, times_rows
+from mmgraph.ops.spmm import Batch, Operand, backend, check_operand, operand, rows_adjoint, times_plus, times_rows
 
 __all__ = ["propagate"]
 
@@ -128,25 +128,10 @@ def propagate(
     return (out, own) if with_input else out
 
 
-def _times(
-    a: Operand,
-    row_scale: Tensor | None,
-    col_scale: Tensor | None,
-    x: Tensor,
-    impl: str,
-    batch: Batch | None = None,
-    plus: Tensor | None = None,
-) -> Tensor:
-    """The product; ``plus`` [P, D] is added to the rows of a batch, where there are no scales."""
+def _times(a: Operand, row_scale: Tensor | None, col_scale: Tensor | None, x: Tensor, impl: str) -> Tensor:
     if col_scale is not None:
         x = x * col_scale.to(x.dtype).unsqueeze(1)
-    if impl == "cpu":
-        slot = None if batch is None or plus is None else batch.slot
-        out = cpu.matmul(a.indptr, a.indices, a.values, x, plus=plus, plus_slot=slot)
-    else:
-        out = backend(impl).matmul(a.indptr, a.indices, a.values, x)
-        if batch is not None and plus is not None:
-            out.index_add_(0, batch.rows, plus)
+    out = backend(impl).matmul(a.indptr, a.indices, a.values, x)
     return out if row_scale is None else out.mul_(row_scale.to(x.dtype).unsqueeze(1))
 
 
@@ -262,23 +247,24 @@ def _propagate_adjoint(
     if last == 0:
         out = packed * weight[0] if lasting is None else lasting.add_(packed, alpha=weight[0])
         return grad.new_zeros(len(batch.slot), grad.shape[1]).index_copy_(0, batch.rows, out)
-    scaled = (packed * weight[last]).to(storage or grad.dtype)
+    out = (packed * weight[last]).to(storage or grad.dtype)
     if row_scale is not None:
-        scaled.mul_(row_scale[batch.rows].to(scaled.dtype).unsqueeze(1))
+        out.mul_(row_scale[batch.rows].to(out.dtype).unsqueeze(1))
     for k in range(last - 1, -1, -1):
         plus = packed * weight[k] if k or lasting is None else lasting.add_(packed, alpha=weight[0])
-        # where a product is followed by nothing else, it adds these rows on its way
-        joined = plus if col_scale is None and row_scale is None and plus.dtype == scaled.dtype else None
+        plus = plus.to(grad.dtype if k == 0 else out.dtype)
+        # without scales the product adds these rows on its way
+        joined = plus if col_scale is None and row_scale is None else None
         if k == last - 1:
-            out = rows_adjoint(a, batch, scaled, impl, joined)
-            if col_scale is not None:
-                out.mul_(col_scale.to(out.dtype).unsqueeze(1))
+            out = rows_adjoint(a, batch, out, impl, joined, plus.dtype)
         else:
-            out = _times(back, col_scale, row_scale, out, impl, batch, joined)
-        if k == 0:
-            out = out.to(grad.dtype)
+            if row_scale is not None:
+                out.mul_(row_scale.to(out.dtype).unsqueeze(1))
+            out = times_plus(back, out, impl, batch, joined, plus.dtype)
+        if col_scale is not None:
+            out.mul_(col_scale.to(out.dtype).unsqueeze(1))
         if joined is None:
-            out.index_add_(0, batch.rows, plus.to(out.dtype))
+            out.index_add_(0, batch.rows, plus)
     return out
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.spmm import cpu, reference
+from mmgraph.ops.spmm.product import Product
 
 __all__ = ["edge_dot", "spmm"]
 
@@ -327,7 +328,7 @@ _spmm_rows_adjoint.register_autograd(_spmm_rows_adjoint_backward, setup_context=
 def times_rows(indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Tensor, x: Tensor, impl: str) -> Tensor:
     """``A[rows] x``, [B, D]."""
     if impl == "cpu":
-        return cpu.matmul(indptr, indices, values, x, rows)
+        return cpu.result(Product(indptr, indices, values, x, rows))
     part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
     return backend(impl).matmul(part.indptr, part.indices, part.values, x)
 
@@ -355,8 +356,16 @@ class Batch(NamedTuple):
         return value.new_zeros(len(self.rows), value.shape[1]).index_add_(0, self.place, value)
 
 
-def rows_adjoint(a: Operand, batch: Batch, packed: Tensor, impl: str, plus: Tensor | None = None) -> Tensor:
-    """``A[rows]ᵀ g``, [C, D], with ``packed`` [P, D] the g of a batch's rows; and ``plus`` [P, D] added to its rows.
+def rows_adjoint(
+    a: Operand,
+    batch: Batch,
+    packed: Tensor,
+    impl: str,
+    plus: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """``A[rows]ᵀ g``, [C, D] of type ``dtype``, with ``packed`` [P, D] the g of a batch's rows; and ``plus`` [P, D] of
+    that type added to its rows.
 
     Runs over Aᵀ: the packed rows mostly stay in cache, and no scatter is needed.
     """
@@ -364,9 +373,19 @@ def rows_adjoint(a: Operand, batch: Batch, packed: Tensor, impl: str, plus: Tens
     if a.values is not None and t_values is None:
         assert a.t_order is not None
         t_values = a.values.index_select(0, a.t_order)
+    back = Operand(a.t_indptr, a.t_indices, t_values, a.indptr, a.indices, a.values, None)
     if impl == "cpu":
-        slots = {"slot": batch.slot, "plus": plus, "plus_slot": None if plus is None else batch.slot}
-        return cpu.matmul(a.t_indptr, a.t_indices, t_values, packed, **slots)
+        return cpu.result(Product(*back[:3], packed, None, batch.slot, plus, batch.slot, dtype))
     whole = packed.new_zeros(a.indptr.numel() - 1, packed.shape[1]).index_copy_(0, batch.rows, packed)
-    out = backend(impl).matmul(a.t_indptr, a.t_indices, t_values, whole)
-    return out if plus is None else out.index_add_(0, batch.rows, plus)
+    return times_plus(back, whole, impl, batch, plus, dtype)
+
+
+def times_plus(
+    a: Operand, x: Tensor, impl: str, batch: Batch | None, plus: Tensor | None, dtype: torch.dtype | None
+) -> Tensor:
+    """``A x`` of type ``dtype``, with ``plus`` [P, D] of that type added to the rows of a batch."""
+    if impl == "cpu":
+        slot = None if batch is None else batch.slot
+        return cpu.result(Product(a.indptr, a.indices, a.values, x, plus=plus, plus_slot=slot, dtype=dtype))
+    out = backend(impl).matmul(a.indptr, a.indices, a.values, x).to(dtype or x.dtype)
+    return out if plus is None or batch is None else out.index_add_(0, batch.rows, plus)

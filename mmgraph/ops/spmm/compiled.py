@@ -6,30 +6,26 @@ import torch
 from torch import Tensor
 
 from mmgraph.ops.compiled import KINDS, call, library
+from mmgraph.ops.spmm.product import Product
+
+_RESULTS = {torch.float32: {torch.float32}, torch.bfloat16: {torch.bfloat16, torch.float32}}
 
 
-def serves(indices: Tensor, x: Tensor) -> bool:
+def serves(indices: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> bool:
     """Whether these types can be handed to the kernels, and the kernels are there."""
-    return x.dtype in KINDS and indices.dtype == torch.int32 and library() is not None
+    known = (dtype or x.dtype) in _RESULTS.get(x.dtype, ())
+    return known and indices.dtype == torch.int32 and library() is not None
 
 
-def matmul(
-    indptr: Tensor,
-    indices: Tensor,
-    values: Tensor | None,
-    x: Tensor,
-    rows: Tensor | None = None,
-    slot: Tensor | None = None,
-    plus: Tensor | None = None,
-    plus_slot: Tensor | None = None,
-) -> Tensor:
-    """``A x`` or some rows of it; the arguments of ``cpu.matmul``."""
+def matmul(product: Product) -> Tensor:
+    """The product, if it is one that is served."""
+    indptr, indices, values, x, rows, slot, plus, plus_slot, dtype = product
     x, values = x.contiguous(), None if values is None else values.to(torch.float32).contiguous()
     rows = None if rows is None else rows.contiguous()
-    out = x.new_empty(indptr.numel() - 1 if rows is None else rows.numel(), x.shape[1])
+    out = x.new_empty(indptr.numel() - 1 if rows is None else rows.numel(), x.shape[1], dtype=dtype)
     pattern = (indptr.contiguous(), indices.contiguous(), values)
     arrays = (rows, *pattern, slot, x, plus_slot, plus, out)
-    call("spmm", x.dtype, out.shape[0], *arrays, x.shape[1], indices.numel())
+    call(f"spmm_to_{KINDS[out.dtype]}", x.dtype, out.shape[0], *arrays, x.shape[1], indices.numel())
     return out
 
 

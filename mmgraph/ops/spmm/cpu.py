@@ -12,48 +12,27 @@ from torch.nn.functional import embedding_bag
 
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.spmm import compiled
+from mmgraph.ops.spmm.product import Product
 
 _SMALL = 1 << 17  # edges below which one call is as good
 _PANEL = 1 << 13  # edges gathered at a time in edge_dot: two panels of rows fit in the caches
 
 
-def matmul(
-    indptr: Tensor,
-    indices: Tensor,
-    values: Tensor | None,
-    x: Tensor,
-    rows: Tensor | None = None,
-    slot: Tensor | None = None,
-    plus: Tensor | None = None,
-    plus_slot: Tensor | None = None,
-) -> Tensor:
-    """``A x``, [R, D]; the first four arguments are those of ``reference.matmul``.
-
-    Args:
-        indptr, indices, values: A [R, C].
-        x: [C, D], or with ``slot`` only the rows of it that are not zero.
-        rows: [B] int64: only these rows of the result.
-        slot: [C] int32, where each row of the whole x lies in the one given, -1 for a row of zeros.
-        plus: [P, D] of the type of x, rows to be added to the result.
-        plus_slot: [R] int32, which of them to each row of A's, -1 none.
-    """
-    if compiled.serves(indices, x):
-        return compiled.matmul(indptr, indices, values, x, rows, slot, plus, plus_slot)
-    return bags(indptr, indices, values, x, rows, slot, plus, plus_slot)
+def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
+    """``A x``; as ``reference.matmul``."""
+    return result(Product(indptr, indices, values, x))
 
 
-def bags(
-    indptr: Tensor,
-    indices: Tensor,
-    values: Tensor | None,
-    x: Tensor,
-    rows: Tensor | None = None,
-    slot: Tensor | None = None,
-    plus: Tensor | None = None,
-    plus_slot: Tensor | None = None,
-) -> Tensor:
-    """:func:`matmul` over embedding_bag."""
-    wanted = rows
+def result(product: Product) -> Tensor:
+    """The result of a product."""
+    if compiled.serves(product.indices, product.x, product.dtype):
+        return compiled.matmul(product)
+    return bags(product)
+
+
+def bags(product: Product) -> Tensor:
+    """:func:`result` over embedding_bag."""
+    indptr, indices, values, x, rows, slot, plus, plus_slot, dtype = product
     if rows is not None:
         part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
         indptr, indices, values = part.indptr, part.indices, part.values
@@ -61,9 +40,9 @@ def bags(
         # all that is zero shares one row, which stays in cache
         place = slot.masked_fill(slot < 0, x.shape[0])
         x, indices = torch.cat([x, x.new_zeros(1, x.shape[1])]), place.index_select(0, indices)
-    out = _sums(indptr, indices, values, x)
+    out = _sums(indptr, indices, values, x).to(dtype or x.dtype)
     if plus is not None and plus_slot is not None:
-        place = plus_slot if wanted is None else plus_slot[wanted]
+        place = plus_slot if rows is None else plus_slot[rows]
         at = (place >= 0).nonzero().flatten()
         out.index_add_(0, at, plus.index_select(0, place[at]))
     return out

@@ -10,6 +10,7 @@
 
 #define AHEAD 16 /* edges between a prefetch and its use */
 #define RUN 64   /* rows dealt at a time */
+#define ROOM 256 /* edges packed at a time */
 
 /* float32: a vector is 16 columns */
 #define COLUMNS_f32 16
@@ -25,8 +26,14 @@ INLINE void multiply_f32(floats *sum, const float *x, const float *y) {
     memcpy(&right, y, sizeof right);
     *sum += left * right;
 }
-INLINE void put_f32(float *y, const floats *sum) { memcpy(y, sum, sizeof *sum); }
+INLINE void put_f32_f32(float *y, floats *sum, const float *more) {
+    if (more) add_f32(sum, 1.0f, more);
+    memcpy(y, sum, sizeof *sum);
+}
 INLINE float narrow_f32(float x) { return x; }
+
+typedef uint32_t half_bits __attribute__((vector_size(32)));
+typedef uint64_t longs __attribute__((vector_size(64)));
 
 /* bfloat16, the upper half of a float32: a vector is 32 columns, the even ones in sum[0], the odd ones in sum[1] */
 #define COLUMNS_bf16 32
@@ -48,9 +55,19 @@ INLINE bits rounded(floats sum) { /* to nearest, ties to even, in the upper half
     const bits all = (bits)sum, nan = (bits)((all & 0x7fffffffu) > 0x7f800000u);
     return ((all + 0x7fffu + ((all >> 16) & 1u)) & ~nan) | ((all | 0x400000u) & nan);
 }
-INLINE void put_bf16(uint16_t *y, const floats *sum) {
+INLINE void put_bf16_bf16(uint16_t *y, floats *sum, const uint16_t *more) {
+    if (more) add_bf16(sum, 1.0f, more);
     const bits pair = (rounded(sum[0]) >> 16) | (rounded(sum[1]) & 0xffff0000u);
     memcpy(y, &pair, sizeof pair);
+}
+INLINE void put_bf16_f32(float *y, floats *sum, const float *more) {
+    for (int half = 0; half < 2; half++) {
+        half_bits even, odd;
+        memcpy(&even, (const char *)&sum[0] + 32 * half, sizeof even);
+        memcpy(&odd, (const char *)&sum[1] + 32 * half, sizeof odd);
+        floats both = (floats)(__builtin_convertvector(even, longs) | __builtin_convertvector(odd, longs) << 32);
+        put_f32_f32(y + 16 * half, &both, more ? more + 16 * half : 0);
+    }
 }
 INLINE uint16_t narrow_bf16(float x) {
     uint32_t all;
@@ -59,71 +76,91 @@ INLINE uint16_t narrow_bf16(float x) {
     return (uint16_t)((all + 0x7fffu + (all >> 16 & 1u)) >> 16);
 }
 
-/* `which`: the rows wanted, or NULL for all. `slot`: where the row of x lies that a column names, -1 for a row of
- * zeros that is not stored; NULL when x has them all. `plus`: rows to add to the result, `plus_slot` says which to each
- * row of it, -1 none; NULL for nothing at all. */
-#define PANEL(TYPE, KIND, VECTORS)                                                                                     \
-    INLINE void panel_##VECTORS##_##KIND(int64_t start, int64_t stop, int64_t edges, const int32_t *indices,           \
-                                         const float *values, const int32_t *slot, const TYPE *x, const TYPE *plus,    \
-                                         TYPE *y, int64_t width) {                                                     \
-        floats sum[VECTORS * SUMS_##KIND] = {0};                                                                       \
+/* The edges start .. stop whose column has a slot, with the slot in place of the column. Without a branch: which
+ * columns these are cannot be predicted. */
+INLINE int64_t pack(int64_t start, int64_t stop, const int32_t *indices, const float *values, const int32_t *slot,
+                    int32_t *at, float *weight) {
+    int64_t n = 0;
+    for (int64_t e = start; e < stop; e++) {
+        at[n] = slot[indices[e]];
+        weight[n] = values ? values[e] : 1.0f;
+        n += at[n] >= 0;
+    }
+    return n;
+}
+
+/* A panel of columns of one row: `more`, a row to add to the result, or NULL; `slot` as below. */
+#define PANEL(TYPE, KIND, OUT, TO, VECTORS)                                                                            \
+    INLINE void add_##VECTORS##_##KIND##_##TO(floats *sum, int64_t start, int64_t stop, int64_t edges,                 \
+                                              const int32_t *indices, const float *values, const TYPE *x,              \
+                                              int64_t width) {                                                         \
         for (int64_t e = start; e < stop; e++) {                                                                       \
-            int64_t at = indices[e];                                                                                   \
-            if (slot) {                                                                                                \
-                at = slot[at];                                                                                         \
-                if (at < 0) continue;                                                                                  \
-            } else {                                                                                                   \
-                const char *next = (const char *)(x + width * indices[e + AHEAD < edges ? e + AHEAD : e]);             \
-                for (unsigned b = 0; b < VECTORS * COLUMNS_##KIND * sizeof(TYPE); b += 64)                             \
-                    __builtin_prefetch(next + b);                                                                      \
-            }                                                                                                          \
+            const char *next = (const char *)(x + width * indices[e + AHEAD < edges ? e + AHEAD : e]);                 \
+            for (unsigned b = 0; b < VECTORS * COLUMNS_##KIND * sizeof(TYPE); b += 64) __builtin_prefetch(next + b);   \
             const float weight = values ? values[e] : 1.0f;                                                            \
             for (int v = 0; v < VECTORS; v++)                                                                          \
-                add_##KIND(sum + v * SUMS_##KIND, weight, x + width * at + v * COLUMNS_##KIND);                        \
+                add_##KIND(sum + v * SUMS_##KIND, weight, x + width * indices[e] + v * COLUMNS_##KIND);                \
         }                                                                                                              \
-        for (int v = 0; plus && v < VECTORS; v++) add_##KIND(sum + v * SUMS_##KIND, 1.0f, plus + v * COLUMNS_##KIND);  \
-        for (int v = 0; v < VECTORS; v++) put_##KIND(y + v * COLUMNS_##KIND, sum + v * SUMS_##KIND);                   \
+    }                                                                                                                  \
+    INLINE void panel_##VECTORS##_##KIND##_##TO(int64_t start, int64_t stop, int64_t edges, const int32_t *indices,    \
+                                                const float *values, const int32_t *slot, const TYPE *x,               \
+                                                const OUT *more, OUT *y, int64_t width) {                              \
+        floats sum[VECTORS * SUMS_##KIND] = {0};                                                                       \
+        if (!slot) add_##VECTORS##_##KIND##_##TO(sum, start, stop, edges, indices, values, x, width);                  \
+        for (int64_t e = start; slot && e < stop; e += ROOM) {                                                         \
+            int32_t at[ROOM];                                                                                          \
+            float weight[ROOM];                                                                                        \
+            const int64_t n = pack(e, e + ROOM < stop ? e + ROOM : stop, indices, values, slot, at, weight);           \
+            add_##VECTORS##_##KIND##_##TO(sum, 0, n, n, at, weight, x, width);                                         \
+        }                                                                                                              \
+        for (int v = 0; v < VECTORS; v++)                                                                              \
+            put_##KIND##_##TO(y + v * COLUMNS_##KIND, sum + v * SUMS_##KIND, more ? more + v * COLUMNS_##KIND : 0);    \
     }
 
-#define SPMM(TYPE, KIND, VECTORS)                                                                                      \
-    PANEL(TYPE, KIND, VECTORS)                                                                                         \
-    PANEL(TYPE, KIND, 1)                                                                                               \
-    TUNED void run_##KIND(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,                     \
-                          const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x,             \
-                          const int32_t *plus_slot, const TYPE *plus, TYPE *y, int64_t width, int64_t edges) {         \
+/* `which`: the rows wanted, or NULL for all. `slot`: where the row of x lies that a column names, -1 for a row of
+ * zeros that is not stored; NULL when x has them all. `plus`: rows to add to the result, `plus_slot` says which to each
+ * row of A, -1 none; NULL for nothing at all. */
+#define SPMM(TYPE, KIND, OUT, TO, VECTORS)                                                                             \
+    PANEL(TYPE, KIND, OUT, TO, VECTORS)                                                                                \
+    PANEL(TYPE, KIND, OUT, TO, 1)                                                                                      \
+    TUNED void run_##KIND##_##TO(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,              \
+                                 const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x,      \
+                                 const int32_t *plus_slot, const OUT *plus, OUT *y, int64_t width, int64_t edges) {    \
         const int64_t wide = VECTORS * COLUMNS_##KIND;                                                                 \
         for (int64_t i = first; i < end; i++) {                                                                        \
             const int64_t row = which ? which[i] : i, start = indptr[row], stop = indptr[row + 1];                     \
             const int64_t added = plus ? plus_slot[row] : -1;                                                          \
-            const TYPE *more = added < 0 ? 0 : plus + width * added;                                                   \
-            TYPE *out = y + width * i;                                                                                 \
+            const OUT *more = added < 0 ? 0 : plus + width * added;                                                    \
+            OUT *out = y + width * i;                                                                                  \
             int64_t c = 0;                                                                                             \
             for (; c + wide <= width; c += wide)                                                                       \
-                panel_##VECTORS##_##KIND(start, stop, edges, indices, values, slot, x + c, more ? more + c : 0,        \
-                                         out + c, width);                                                              \
+                panel_##VECTORS##_##KIND##_##TO(start, stop, edges, indices, values, slot, x + c,                      \
+                                                more ? more + c : 0, out + c, width);                                  \
             for (; c + COLUMNS_##KIND <= width; c += COLUMNS_##KIND)                                                   \
-                panel_1_##KIND(start, stop, edges, indices, values, slot, x + c, more ? more + c : 0, out + c, width); \
+                panel_1_##KIND##_##TO(start, stop, edges, indices, values, slot, x + c, more ? more + c : 0, out + c,  \
+                                      width);                                                                          \
             for (; c < width; c++) {                                                                                   \
-                float sum = 0;                                                                                         \
+                float sum = more ? wide_##TO(more[c]) : 0.0f;                                                          \
                 for (int64_t e = start; e < stop; e++) {                                                               \
                     const int64_t at = slot ? slot[indices[e]] : indices[e];                                           \
                     if (at >= 0) sum += (values ? values[e] : 1.0f) * wide_##KIND(x[width * at + c]);                  \
                 }                                                                                                      \
-                out[c] = narrow_##KIND(more ? sum + wide_##KIND(more[c]) : sum);                                       \
+                out[c] = narrow_##TO(sum);                                                                             \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    void spmm_##KIND(int64_t rows, const int64_t *which, const int64_t *indptr, const int32_t *indices,                \
-                     const float *values, const int32_t *slot, const TYPE *x, const int32_t *plus_slot,                \
-                     const TYPE *plus, TYPE *y, int64_t width, int64_t edges, int threads) {                           \
+    void spmm_to_##TO##_##KIND(int64_t rows, const int64_t *which, const int64_t *indptr, const int32_t *indices,      \
+                               const float *values, const int32_t *slot, const TYPE *x, const int32_t *plus_slot,      \
+                               const OUT *plus, OUT *y, int64_t width, int64_t edges, int threads) {                   \
         _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
         for (int64_t first = 0; first < rows; first += RUN)                                                            \
-            run_##KIND(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x,        \
-                       plus_slot, plus, y, width, edges);                                                              \
+            run_##KIND##_##TO(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x, \
+                              plus_slot, plus, y, width, edges);                                                       \
     }
 
-SPMM(float, f32, 4)
-SPMM(uint16_t, bf16, 2)
+SPMM(float, f32, float, f32, 4)
+SPMM(uint16_t, bf16, uint16_t, bf16, 2)
+SPMM(uint16_t, bf16, float, f32, 2)
 
 /* out[e] = left[row of e] . right[indices[e]] */
 #define DOT(TYPE, KIND)                                                                                                \
