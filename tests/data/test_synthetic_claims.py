@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -9,8 +11,11 @@ from benchmarks.recipes import aigc
 from mmgraph.data.split import Split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.evaluate import EvalConfig, evaluate
+from mmgraph.experiment import Experiment, prepare
 from mmgraph.graph import build_graph
 from mmgraph.models import EASE, HeteroMMGCN, Popularity, Recommender
+from mmgraph.models.cold import ContentModel
+from mmgraph.train import fit
 
 SMALL = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8, seed=2)
 
@@ -77,8 +82,33 @@ def test_recipes_name_what_they_leave_out() -> None:
     assert aigc.only("text").model_args["modalities"] == ["text"]
     assert aigc.muted("audio").model_args["modalities"] == ["text", "visual", "audio_mute", "generation"]
     names = [experiment.name for experiment in aigc.variants()]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 18
     assert aigc.all_muted().name in names
+
+
+@pytest.mark.parametrize(
+    ("whole", "ablated", "other"),
+    [
+        (aigc.clcrec, aigc.clcrec_without_alignment, "mix"),
+        (aigc.content_vae, aigc.content_vae_without_alignment, "cold"),
+    ],
+)
+def test_without_alignment_clicks_still_train_the_content_path(
+    split: Split, whole: Callable[[], Experiment], ablated: Callable[[], Experiment], other: str
+) -> None:
+    with_it, without_it = whole(), ablated()
+    assert with_it.model_args["align"] > without_it.model_args["align"] == 0.0
+    same = {"learning_rate"}
+    assert with_it.fit.model_dump(exclude=same) == without_it.fit.model_dump(exclude=same)
+    assert set(with_it.model_args) == set(without_it.model_args) == {"modalities", "align", other}
+    assert {with_it.name, without_it.name} <= {experiment.name for experiment in aigc.variants()}
+
+    ready = prepare(without_it, 0, split=split)
+    assert isinstance(ready.model, ContentModel)
+    new = {m: ready.graph.features(m).take(torch.arange(5)) for m in MODALITIES}
+    before = ready.model.embed(new).detach()
+    fit(ready.model, ready.graph, config=without_it.fit.model_copy(update={"epochs": 1}))
+    assert not torch.allclose(before, ready.model.embed(new), atol=1e-3)
 
 
 def test_the_scarce_world_lacks_half_of_each_modality_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
