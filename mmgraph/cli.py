@@ -47,7 +47,7 @@ def main(
 
 @contextlib.contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Turns the errors that a user can mend into one line on stderr and exit code 1 (130 when interrupted)."""
+    """Turns the errors that a user can mend into a line each on stderr and exit code 1 (130 when interrupted)."""
     try:
         yield
     except KeyboardInterrupt:
@@ -59,6 +59,11 @@ def errors_for_people() -> Iterator[None]:
         plain = type(error) is KeyError and len(error.args) == 1  # its str() is the repr of the message
         message = str(error.args[0]) if plain else str(error)
         typer.echo(f"error: {message or type(error).__name__}", err=True)
+        others = getattr(error, "others", ())  # of a DataError; its module would bring torch
+        for other in others:
+            typer.echo(f"error: {other}", err=True)
+        if others:
+            typer.echo(f"{1 + len(others)} problems", err=True)
         if not isinstance(error, UsageError):
             typer.echo("(mmgraph --traceback … shows where)", err=True)
         raise typer.Exit(1) from None
@@ -188,7 +193,7 @@ def _member(experiment: Experiment, name: str, source: str) -> Experiment:
 def inspect(
     data: Annotated[Path, typer.Argument(help="A media folder, or a folder in another known layout.")],
 ) -> None:
-    """Say what is in a folder: counts, density, modality coverage, time span, problems found."""
+    """Say what is in a folder: counts, density, modality coverage, time span; or all that is wrong with it."""
     with errors_for_people():
         if not data.exists():
             raise UsageError(f"no such folder: {data}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -205,6 +206,22 @@ def test_inspect_reports_and_explains_an_unknown_folder(tmp_path):
     refused = call("inspect", str(tmp_path / "empty"))
     assert refused.exit_code == 1
     assert "no known layout" in refused.output
+
+
+def test_inspect_tells_all_that_is_wrong_with_a_folder(tmp_path):
+    (tmp_path / "videos.csv").write_text("video_id\nv1\nv2\n")
+    (tmp_path / "interactions.csv").write_text("user_id,video_id,timestamp\nann,v1,5\nann,v9,6\nbob,v2,soon\n")
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features/visual.npy", np.ones((3, 4)))
+    refused = call("inspect", str(tmp_path))
+    assert refused.exit_code == 1
+    lines = refused.output.splitlines()
+    log = tmp_path / "interactions.csv"
+    assert lines[0].startswith(f"error: {log}, line 3, column 'video_id': unknown id 'v9'")
+    assert lines[1].startswith(f"error: {log}, line 4, column 'timestamp': time 'soon' is missing or not a time")
+    assert lines[2].startswith(f"error: {tmp_path}/features/visual.npy: shape (3, 4) for 2 videos")
+    assert all("Fix: " in line for line in lines[:3])
+    assert lines[3:] == ["3 problems", "(mmgraph --traceback … shows where)"]
 
 
 def test_a_file_finds_its_neighbours_from_anywhere(recipe, monkeypatch):

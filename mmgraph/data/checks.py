@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgraph.data.errors import DataError, Source
+from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.vocabulary import Vocabulary
 
 Duplicates = Literal["error", "first", "last", "sum", "keep"]
@@ -45,14 +45,19 @@ def _column(name: str, values: Any) -> pl.Series:
 
 
 def check_columns(frame: pl.DataFrame, required: Iterable[str], source: Source) -> None:
-    """Raises a DataError that names the first missing column and the columns there are."""
+    """Raises a DataError for each missing column, with the columns there are."""
+    found = Findings()
     for column in required:
         if column not in frame.columns:
-            raise source.error(
-                f"the column is missing; there are {frame.columns}",
-                column=column,
-                fix="add it, or name the column that plays its part in the reader's arguments",
+            found.add(
+                source.error(
+                    f"the column is missing; there are {frame.columns}",
+                    column=column,
+                    fix="add it, or name the column that plays its part in the reader's arguments",
+                )
             )
+    if found:
+        raise found.error()
 
 
 def times(column: pl.Series, source: Source, unit: TimeUnit = "s") -> pl.Series:
@@ -73,25 +78,22 @@ def times(column: pl.Series, source: Source, unit: TimeUnit = "s") -> pl.Series:
     else:
         raise source.error(f"times of type {column.dtype}", column=name, fix="give UTC seconds, a date or ISO text")
     values = column.to_numpy()  # nulls become NaN
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise source.error(
-            f"time {raw[row]!r} is missing or not a time", row=row, column=name, fix="fill it in or drop the row"
-        )
-    if len(values) and values.min() < 0:
-        row = int(np.argmax(values < 0))
-        raise source.error(
-            f"time {raw[row]!r} is negative", row=row, column=name, fix="give UTC seconds since 1970, or drop the row"
-        )
-    if len(values) and values.max() >= _LATEST:
-        row = int(np.argmax(values >= _LATEST))
-        raise source.error(
-            f"time {raw[row]!r} is after the year 5000 when read as seconds: it looks like milliseconds",
-            row=row,
-            column=name,
-            fix="pass time_unit='ms' (or 'us', 'ns'), or divide the column",
-        )
+    finite = np.isfinite(values)
+    found = Findings()
+    for bad, problem, fix in (
+        (~finite, "is missing or not a time", "fill it in or drop the row"),
+        (finite & (values < 0), "is negative", "give UTC seconds since 1970, or drop the row"),
+        (
+            finite & (values >= _LATEST),
+            "is after the year 5000 when read as seconds: it looks like milliseconds",
+            "pass time_unit='ms' (or 'us', 'ns'), or divide the column",
+        ),
+    ):
+        if bad.any():
+            rows = np.flatnonzero(bad)
+            found.add(source.error(f"time {raw[int(rows[0])]!r} {problem}", rows=rows, column=name, fix=fix))
+    if found:
+        raise found.error()
     return column.rename("time")
 
 
@@ -116,9 +118,12 @@ def numbers(column: pl.Series, source: Source, dtype: Any = pl.Float32) -> pl.Se
     values = column.cast(dtype, strict=False)
     bad = values.is_null() | ~values.cast(pl.Float64).is_finite().fill_null(False)
     if bad.any():
-        row = int(bad.arg_true()[0])
+        rows = bad.arg_true().to_numpy()
         raise source.error(
-            f"{column[row]!r} is not a finite number", row=row, column=column.name, fix="correct it or drop the row"
+            f"{column[int(rows[0])]!r} is not a finite number",
+            rows=rows,
+            column=column.name,
+            fix="correct it or drop the row",
         )
     return values
 

@@ -25,7 +25,7 @@ from mmgraph.data.checks import (
     times,
     to_polars,
 )
-from mmgraph.data.errors import DataError, Source
+from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.vocabulary import Vocabulary, as_tensor
 
 __all__ = ["Dataset", "Entities", "Features", "Vocabulary"]
@@ -252,27 +252,35 @@ class Dataset:
 
         Raises:
             DataError: missing column, unknown id, bad time, NaN, duplicates, feature rows that do not match: with
-                file, line or row, column and the fix.
+                file, line or row, column and the fix; more of them in its ``others``.
         """
         src, usrc, vsrc = _source(source), _source(users_source), _source(videos_source)
         frame = to_polars(interactions, src)
         if not len(frame):
             raise src.error("there are no interactions", fix="check the file and the filters")
-        user = _required(frame, "user", user, src)
-        video = _required(frame, "video", video, src)
-        time = _resolve(frame, "time", time, src)
-        weight = _resolve(frame, "weight", weight, src)
-
         user_table = None if users is None else to_polars(users, usrc)
         video_table = None if videos is None else to_polars(videos, vsrc)
-        user_ids, user_rows, user_table = _index(frame[user], user_table, "user", user, src, usrc)
-        video_ids, video_rows, video_table = _index(frame[video], video_table, "video", video, src, vsrc)
+        found = Findings()
+        user = found.attempt(_required, frame, "user", user, src)
+        video = found.attempt(_required, frame, "video", video, src)
+        time = found.attempt(_resolve, frame, "time", time, src)
+        weight = found.attempt(_resolve, frame, "weight", weight, src)
+        of_user = None if user is None else found.attempt(_index, frame[user], user_table, "user", user, src, usrc)
+        of_video = (
+            None if video is None else found.attempt(_index, frame[video], video_table, "video", video, src, vsrc)
+        )
+        seconds = None if time is None else found.attempt(times, frame[time], src, time_unit)
+        weights = None if weight is None else found.attempt(numbers, frame[weight], src)
+        if found or of_user is None or of_video is None:
+            raise found.error()
 
+        user_ids, user_rows, user_table = of_user
+        video_ids, video_rows, video_table = of_video
         columns = [pl.Series("user", user_rows), pl.Series("video", video_rows)]
-        if time is not None:
-            columns.append(times(frame[time], src, time_unit))
-        if weight is not None:
-            columns.append(numbers(frame[weight], src).rename("weight"))
+        if seconds is not None:
+            columns.append(seconds)
+        if weights is not None:
+            columns.append(weights.rename("weight"))
         taken = {user, video, time, weight}
         for column in frame.columns:
             if column in taken:
@@ -282,7 +290,7 @@ class Dataset:
                     "the name is reserved but the column plays another part", column=column, fix="rename the column"
                 )
             columns.append(frame[column])
-        del user_rows, video_rows
+        del of_user, of_video, user_rows, video_rows
         table = pl.DataFrame(columns)
         table = resolve_duplicates(table, user_ids, video_ids, duplicates, src, f"{user}, {video}")
 
@@ -475,8 +483,15 @@ def _index(
         vocabulary, rows = Vocabulary.factorise(ids, source)
         return vocabulary, rows, pl.DataFrame([vocabulary.ids.alias(key)])
     id_column = column if column in table.columns else _required(table, part, None, table_source)
-    vocabulary = Vocabulary(table[id_column], table_source)
-    rows = vocabulary.rows(ids, source=source, column=column)
+    found = Findings()
+    vocabulary = found.attempt(Vocabulary, table[id_column], table_source)
+    known = vocabulary
+    if vocabulary is None and (table[id_column].dtype == pl.String or table[id_column].dtype.is_integer()):
+        # a table that repeats an id, or lacks one, still tells which ids of the interactions are unknown
+        known = Vocabulary(table[id_column].drop_nulls().unique())
+    rows = None if known is None else found.attempt(known.rows, ids, source=source, column=column)
+    if vocabulary is None or rows is None:
+        raise found.error()
     table = table.select(vocabulary.ids.alias(key), *[table[c] for c in table.columns if c != id_column])
     return vocabulary, rows, table
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from numpy.typing import NDArray
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_PLACES_SHOWN = 5
 
 
 class DataError(ValueError):
@@ -14,7 +21,12 @@ class DataError(ValueError):
         problem: what is wrong, with the value that was met.
         fix: what the reader of the message can do about it.
         file, line, row, column: where. ``line`` counts from 1 and includes the header, ``row`` counts from 0.
+
+    Attributes:
+        others: what else was wrong with the same data, when one look found several problems.
     """
+
+    others: tuple[DataError, ...] = ()
 
     def __init__(
         self,
@@ -47,6 +59,44 @@ class SealedTestError(RuntimeError):
     """The test part of a split was touched outside ``evaluate_test``, or opened a second time."""
 
 
+class Findings:
+    """The data errors of several steps, so that one look tells them all: the first is raised and carries the others.
+
+    ::
+
+        found = Findings()
+        users = found.attempt(read, "users.csv")
+        videos = found.attempt(read, "videos.csv")
+        if found:
+            raise found.error()
+    """
+
+    def __init__(self) -> None:
+        self._found: list[DataError] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, error: DataError) -> None:
+        """Keep an error, and the others that it carries."""
+        self._found += [error, *error.others]
+        error.others = ()
+
+    def attempt(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What the step returns; None, and its error is kept, where it raises a DataError."""
+        try:
+            return step(*args, **kwargs)
+        except DataError as error:
+            self.add(error)
+            return None
+
+    def error(self) -> DataError:
+        """The first error, with the others in it. There has to be one."""
+        first, *others = self._found
+        first.others = tuple(others)
+        return first
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Where a table came from, so that an error can name the file and the line.
@@ -61,9 +111,29 @@ class Source:
     first_line: int | None = None
     rows: Sequence[int] | None = None
 
-    def error(self, problem: str, *, fix: str = "", row: int | None = None, column: str | None = None) -> DataError:
-        """The :class:`DataError` about a row of this table."""
+    def error(
+        self,
+        problem: str,
+        *,
+        fix: str = "",
+        row: int | None = None,
+        rows: Sequence[int] | NDArray | None = None,
+        column: str | None = None,
+    ) -> DataError:
+        """The :class:`DataError` about a row of this table, or about several that share the problem."""
+        if rows is not None:
+            row, problem = int(rows[0]), problem + self.also(rows)
         return DataError(problem, fix=fix, column=column, **self.place(row))
+
+    def also(self, rows: Sequence[int] | NDArray) -> str:
+        """Where else than in the first of the rows, for the end of a problem: ``; also in lines 9, 12``."""
+        if len(rows) < 2:
+            return ""
+        places = [self.place(int(row)) for row in rows[1 : 1 + _PLACES_SHOWN]]
+        unit = "line" if "line" in places[0] else "row"
+        more = len(rows) - 1 - len(places)
+        numbers = ", ".join(str(place[unit]) for place in places)
+        return f"; also in {unit}{'s' * (len(rows) > 2)} {numbers}" + (f" and {more:,} more" if more else "")
 
     def place(self, row: int | None) -> dict:
         """Keyword arguments of :class:`DataError` that name a row: its line in the file where that is known."""

@@ -33,10 +33,10 @@ class Vocabulary:
     def __init__(self, ids: pl.Series | Sequence[Any] | NDArray, source: Source = _IN_MEMORY) -> None:
         series = as_ids(ids, source)
         if series.n_unique() < len(series):
-            row = int(series.is_first_distinct().not_().arg_true()[0])
+            again = series.is_first_distinct().not_().arg_true()
             raise source.error(
-                f"id {series[row]!r} appears a second time",
-                row=row,
+                f"id {series[again[0]]!r} appears a second time",
+                rows=again.to_numpy(),
                 column=series.name or None,
                 fix="keep one row for each id",
             )
@@ -97,10 +97,11 @@ class Vocabulary:
         series = as_ids(raw_ids, source)
         rows = self.find(series)
         if len(rows) and rows.min() < 0:
-            first = int(np.argmax(rows < 0))
-            unknown = int((rows < 0).sum())
+            unknown = np.flatnonzero(rows < 0)
+            first = int(unknown[0])
             raise UnknownIdError(
-                f"unknown id {series[first]!r} ({unknown} of {len(rows)} values; {len(self)} ids are known)",
+                f"unknown id {series[first]!r} ({len(unknown)} of {len(rows)} values; {len(self)} ids are known)"
+                + ("" if source is _IN_MEMORY else source.also(unknown)),
                 column=column or series.name or None,
                 fix="add it to the table that lists the ids, or drop the row",
                 **(source.place(first) if source is not _IN_MEMORY or len(rows) > 1 else {}),
@@ -175,14 +176,14 @@ def as_ids(ids: pl.Series | Sequence[Any] | NDArray | Tensor, source: Source = _
         raise source.error(f"ids mix types ({error})", fix="give all ids as text or all as integers") from error
     column = series.name or None
     if series.null_count():
-        row = int(series.is_null().arg_true()[0])
-        raise source.error("the id is missing", row=row, column=column, fix="fill it in or drop the row")
+        rows = series.is_null().arg_true().to_numpy()
+        raise source.error("the id is missing", rows=rows, column=column, fix="fill it in or drop the row")
     if series.dtype.is_float():
         whole = (series == series.round(0)).fill_null(False) & series.is_finite()
         if not whole.all():
-            row = int((~whole).arg_true()[0])
+            rows = (~whole).arg_true().to_numpy()
             raise source.error(
-                f"{series[row]!r} is not an id", row=row, column=column, fix="use integers or text for ids"
+                f"{series[int(rows[0])]!r} is not an id", rows=rows, column=column, fix="use integers or text for ids"
             )
     if series.dtype.is_numeric() or series.dtype == pl.Null:
         return series.cast(pl.Int64)

@@ -8,8 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgraph.data import DataError, UnknownIdError, read_lightgcn, read_media_folder, read_mmrec, read_sequences
-from mmgraph.data.errors import Source
+from mmgraph.data import (
+    DataError,
+    UnknownIdError,
+    read_csv,
+    read_lightgcn,
+    read_media_folder,
+    read_mmrec,
+    read_movielens,
+    read_sequences,
+)
+from mmgraph.data.errors import Findings, Source
 from tests.data import layouts
 
 
@@ -176,6 +185,105 @@ def test_bad_media_folder(what: str, tmp_path: Path):
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
+def problems(error: DataError) -> list[str]:
+    return [str(e).replace(f"{Path(str(e.file)).parent}/", "") for e in (error, *error.others)]
+
+
+def test_all_faults_of_a_media_folder_are_told_at_once(tmp_path: Path):
+    folder = layouts.media_folder(tmp_path)
+    log = folder / "interactions.csv"
+    edit(log, 4, "000,v3,yesterday,1,0,0")
+    edit(log, 5, "000,v5,-7,1,0,0")
+    edit(log, 8, "001,v4,soon,1,0,0")
+    edit(log, 9, "001,v77,1700000000,1,0,0")
+    edit(log, 12, "002,v78,1700000000,1,0,0")
+    append(folder / "users.csv", "003,1,f")
+    append(folder / "videos.csv", "v3,again,5,c0")
+    np.save(folder / "features/visual.npy", layouts.FEATURES[:5])
+    np.save(folder / "features/audio_present.npy", np.ones(3, dtype=bool))
+    layouts.write(folder / "video_frames/v99/0.jpg", ["x"])
+    with pytest.raises(DataError) as error:
+        read_media_folder(folder)
+    told = problems(error.value)
+    for text, part in zip(
+        told,
+        [
+            "users.csv, line 7, column 'user_id': id '003' appears a second time. Fix: keep one",
+            "videos.csv, line 10, column 'video_id': id 'v3' appears a second time. Fix: keep one",
+            "interactions.csv, line 9, column 'video_id': unknown id 'v77' (2 of 20 values; 8 ids are known); "
+            "also in line 12. Fix: add it",
+            "interactions.csv, line 4, column 'timestamp': time 'yesterday' is missing or not a time; also in line 8. "
+            "Fix: fill it in",
+            "interactions.csv, line 5, column 'timestamp': time '-7' is negative. Fix: give UTC seconds",
+            "audio_present.npy: shape (3,) for 8 videos. Fix: save one bool",
+            "visual.npy: shape (5, 3) for 8 videos. Fix: save one row",
+            "video_frames: unknown id 'v99' (1 of 3 values; 8 ids are known). Fix: add the video",
+        ],
+        strict=True,
+    ):
+        assert text.startswith(part)
+    assert all(not other.others for other in error.value.others)
+
+
+def test_a_broken_table_does_not_blame_what_leans_on_it(tmp_path: Path):
+    folder = layouts.media_folder(tmp_path)
+    layouts.write(folder / "video_audio/v8.wav", ["nobody watched it: is it in the table?"])
+    edit(folder / "videos.csv", 1, "id,title,duration,creator")
+    with pytest.raises(DataError, match=r"videos\.csv, column 'video_id': the column is missing") as error:
+        read_media_folder(folder)
+    assert error.value.others == ()
+    edit(folder / "interactions.csv", 3, "000,v7,never,1,0,0")
+    with pytest.raises(DataError) as error:
+        read_media_folder(folder)
+    assert [e.column for e in (error.value, *error.value.others)] == ["video_id", "timestamp"]
+    (folder / "interactions.csv").write_text("")
+    append(folder / "users.csv", "003,1,f")
+    with pytest.raises(DataError) as error:
+        read_media_folder(folder)
+    files = [Path(str(e.file)).name for e in (error.value, *error.value.others)]
+    assert files == ["interactions.csv", "videos.csv", "users.csv"]
+
+
+def test_all_faults_of_other_layouts_are_told_at_once(tmp_path: Path):
+    folder = layouts.mmrec(tmp_path)
+    edit(folder / "tiny.inter", 1, "userID\titemID\ttimestamp")
+    edit(folder / "tiny.inter", 3, "0\t2\t-1")
+    np.save(folder / "image_feat.npy", layouts.FEATURES[:7])
+    np.save(folder / "audio_feat.npy", layouts.FEATURES[:6])
+    with pytest.raises(DataError) as error:
+        read_mmrec(folder)
+    assert [text.split(":")[0] for text in problems(error.value)] == [
+        "tiny.inter, line 3, column 'timestamp'",
+        "image_feat.npy",
+        "audio_feat.npy",
+    ]
+    folder = layouts.movielens(tmp_path / "ml")
+    edit(folder / "ratings.csv", 1, "userId,film,stars,timestamp")
+    append(folder / "movies.csv", (folder / "movies.csv").read_text(encoding="utf-8").splitlines()[1])
+    with pytest.raises(DataError) as error:
+        read_movielens(folder)
+    assert [e.column for e in (error.value, *error.value.others)] == ["movieId", "rating", "movieId"]
+    folder = layouts.lightgcn(tmp_path / "lists")
+    layouts.write(folder / "train.txt", ["0 1", "1 x", "2 y", "3 1"])
+    layouts.write(folder / "test.txt", ["0 1", "0 2", "1 -4"])
+    with pytest.raises(DataError) as error:
+        read_lightgcn(folder)
+    assert problems(error.value) == [
+        "train.txt, line 2, column 'field 2': 'x' is not a whole number; also in line 3. "
+        "Fix: write integer ids: user item item …",
+        "test.txt, line 3: id -4 is negative. Fix: ids start at 0",
+    ]
+    log = layouts.write(tmp_path / "log.csv", ["user_id,video_id,weight", "a,v,x", "b,,1"])
+    people = layouts.write(tmp_path / "people.csv", ["user_id", "a", "a", "b"])
+    with pytest.raises(DataError) as error:
+        read_csv(log, people)
+    assert [text.split(":")[0] for text in problems(error.value)] == [
+        "people.csv, line 3, column 'user_id'",
+        "log.csv, line 3, column 'video_id'",
+        "log.csv, line 2, column 'weight'",
+    ]
+
+
 def test_bad_mmrec(tmp_path: Path):
     folder = layouts.mmrec(tmp_path)
     np.save(folder / "image_feat.npy", layouts.FEATURES[:7])
@@ -214,3 +322,22 @@ def test_errors_carry_their_parts():
     assert Source("f", 2).place(5) == {"file": "f", "line": 7}
     assert Source("f", 2, rows=[4, 9]).place(1) == {"file": "f", "line": 11}
     assert Source("f").error("p", row=1).row == 1
+    several = Source("f", 2, rows=[4, 9, 11, 12, 13, 14, 15, 16]).error("p", rows=range(8))
+    assert (several.line, several.problem) == (6, "p; also in lines 11, 13, 14, 15, 16 and 2 more")
+    assert Source().error("p", rows=[3, 5]).problem == "p; also in row 5"
+
+
+def test_findings_keep_data_errors_only_and_flatten_them():
+    found = Findings()
+    assert not found
+    assert found.attempt(int, "3") == 3
+    with pytest.raises(ValueError, match="invalid literal"):
+        found.attempt(int, "x")
+    inner = Findings()
+    inner.add(DataError("b"))
+    inner.add(UnknownIdError("c"))
+    found.add(DataError("a"))
+    found.add(inner.error())
+    first = found.error()
+    assert (str(first), [str(e) for e in first.others]) == ("a", ["b", "c"])
+    assert found

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.errors import DataError, Source
+from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.readers.tables import existing
 from mmgraph.data.readers.tables import read_csv as read_csv_table
 
@@ -38,11 +38,13 @@ def read_parquet(
     Raises:
         DataError: not Parquet; and see :meth:`Dataset.from_frames`.
     """
+    found = Findings()
     tables, sources = {}, {}
     for what, path in (("interactions", interactions), ("users", users), ("videos", videos)):
+        wanted = columns if what == "interactions" else None
         sources[what] = Source(path)
-        tables[what] = None if path is None else _parquet(path, columns if what == "interactions" else None)
-    return _dataset(tables, sources, interactions, options)
+        tables[what] = None if path is None else found.attempt(_parquet, path, wanted)
+    return _dataset(tables, sources, interactions, options, found)
 
 
 def read_csv(
@@ -65,25 +67,34 @@ def read_csv(
     Raises:
         DataError: see :meth:`Dataset.from_frames`; also a file that is not UTF-8 or not a table.
     """
+    found = Findings()
     tables, sources = {}, {}
     for what, path in (("interactions", interactions), ("users", users), ("videos", videos)):
-        tables[what], sources[what] = None, Source(path)
-        if path is not None:
-            tables[what], sources[what] = read_csv_table(path, text=text_ids, separator=separator)
-    return _dataset(tables, sources, interactions, options)
+        read = None if path is None else found.attempt(read_csv_table, path, text=text_ids, separator=separator)
+        tables[what], sources[what] = read or (None, Source(path))
+    return _dataset(tables, sources, interactions, options, found)
 
 
-def _dataset(tables: dict[str, Any], sources: dict[str, Source], path: str | Path, options: dict[str, Any]) -> Dataset:
+def _dataset(
+    tables: dict[str, Any], sources: dict[str, Source], path: str | Path, options: dict[str, Any], found: Findings
+) -> Dataset:
+    """The dataset of those tables that could be read, unless ``found`` knows of one that could not."""
     options.setdefault("name", Path(path).stem)
-    return Dataset.from_frames(
-        tables.pop("interactions"),
-        tables.pop("users"),
-        tables.pop("videos"),
-        source=sources["interactions"],
-        users_source=sources["users"],
-        videos_source=sources["videos"],
-        **options,
-    )
+    interactions, dataset = tables.pop("interactions"), None
+    if interactions is not None:
+        dataset = found.attempt(
+            Dataset.from_frames,
+            interactions,
+            tables.pop("users"),
+            tables.pop("videos"),
+            source=sources["interactions"],
+            users_source=sources["users"],
+            videos_source=sources["videos"],
+            **options,
+        )
+    if found or dataset is None:
+        raise found.error()
+    return dataset
 
 
 def _parquet(path: str | Path, columns: Sequence[str] | None) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmgraph.data.checks import Duplicates
 from mmgraph.data.dataset import Dataset, Entities
-from mmgraph.data.errors import DataError, Source
+from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.readers.tables import existing, read_csv, read_json, read_lists
 from mmgraph.data.vocabulary import Vocabulary
 
@@ -48,14 +48,20 @@ def read_lightgcn(
         folder = train.parent
     if test is None:
         raise DataError("the test file is missing", file=train, fix="pass test=, or the folder that holds both")
+    found = Findings()
     users, videos, part = [], [], []
     for label, file in ((0, train), (1, valid), (2, test)):
         if file is None:
             continue
-        user, _, lengths, items = read_lists(file)
+        read = found.attempt(read_lists, file)
+        if read is None:
+            continue
+        user, _, lengths, items = read
         users.append(np.repeat(user, lengths))
         videos.append(items)
         part.append(np.full(len(items), label, dtype=np.int8))
+    if found:
+        raise found.error()
     user_row, video_row = np.concatenate(users), np.concatenate(videos)
     if not len(video_row):
         raise DataError("no user has an item", file=train, fix="write lines: user item item …")

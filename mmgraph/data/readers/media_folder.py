@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from numpy.typing import NDArray
 
 from mmgraph.data.checks import Duplicates, TimeUnit, check_columns, numbers
 from mmgraph.data.dataset import Dataset, Entities, Features, media_rows
-from mmgraph.data.errors import DataError, Source, UnknownIdError
+from mmgraph.data.errors import DataError, Findings, Source, UnknownIdError
 from mmgraph.data.readers.tables import existing, files_by_id, read_csv, read_npy
 from mmgraph.data.vocabulary import Vocabulary
 
@@ -57,49 +58,75 @@ def read_media_folder(
 
     Raises:
         DataError: see :meth:`Dataset.from_frames`; also media of an unknown video, and feature files whose rows do
-            not match videos.csv.
+            not match videos.csv. What else is wrong in the folder is in its ``others``.
     """
     folder = existing(path, "folder")
     if not folder.is_dir():
         raise DataError("this is a file", file=folder, fix="give the folder that holds interactions.csv")
-    interactions, source = read_csv(
-        folder / "interactions.csv", required=("user_id", "video_id"), text=("user_id", "video_id")
-    )
-    tables: dict[str, pl.DataFrame | None] = {"users": None, "videos": None}
-    sources = {}
-    for what, key in (("users", "user_id"), ("videos", "video_id")):
-        file = folder / f"{what}.csv"
-        sources[what] = Source(file, first_line=2)
-        if file.exists():
-            tables[what], sources[what] = read_csv(file, required=(key,), text=(key,))
-    if signal is not None:
-        check_columns(interactions, [signal], source)
-        interactions, source = _above_zero(interactions, signal, source)
-    dataset = Dataset.from_frames(
-        interactions,
-        tables["users"],
-        tables["videos"],
-        user="user_id",
-        video="video_id",
-        time_unit=time_unit,
-        duplicates=duplicates,
-        name=name or folder.resolve().name,
-        source=source,
-        users_source=sources["users"],
-        videos_source=sources["videos"],
-    )
-    made = dict(_features(folder / "features", len(dataset.video_ids))) if features else {}
-    if made and tables["videos"] is None:
-        raise DataError("features without videos.csv have no row order", file=folder / "features", fix="add videos.csv")
-    check_columns(dataset.videos, entities, sources["videos"])
+    found = Findings()
+    log = found.attempt(_interactions, folder / "interactions.csv", signal)
+    users, users_source = _table(folder / "users.csv", "user_id", found)
+    videos, videos_source = _table(folder / "videos.csv", "video_id", found)
+    dataset = None
+    if log is not None:
+        interactions, source = log
+        dataset = found.attempt(
+            Dataset.from_frames,
+            interactions,
+            users,
+            videos,
+            user="user_id",
+            video="video_id",
+            time_unit=time_unit,
+            duplicates=duplicates,
+            name=name or folder.resolve().name,
+            source=source,
+            users_source=users_source,
+            videos_source=videos_source,
+        )
+    else:
+        for table, key, where in ((users, "user_id", users_source), (videos, "video_id", videos_source)):
+            if table is not None:
+                found.attempt(Vocabulary, table[key], where)
+    listed = (folder / "videos.csv").exists()
+    catalogue = None if dataset is None or (listed and videos is None) else dataset.video_ids
+    if catalogue is None and videos is not None:  # its rows still tell whose features and media are there
+        catalogue = Vocabulary(videos["video_id"].drop_nulls().unique())
+    feature_files = _feature_files(folder / "features") if features else []
+    made = {}
+    if feature_files and not listed:
+        fix = "add videos.csv"
+        found.add(DataError("features without videos.csv have no row order", file=folder / "features", fix=fix))
+    elif catalogue is not None:
+        for file, mask in feature_files:
+            made[file.stem] = found.attempt(read_features, file, len(catalogue), present=mask)
+    media = {} if catalogue is None else _media(folder, catalogue, found)
+    if found or dataset is None:
+        raise found.error()
+    check_columns(dataset.videos, entities, videos_source)
     return Dataset(
         **{
             **vars(dataset),
             "features": made,
-            "media": _media(folder, dataset.video_ids),
+            "media": media,
             "entities": {column: column_entities(dataset, column) for column in entities},
         }
     )
+
+
+def _interactions(file: Path, signal: str | None) -> tuple[pl.DataFrame, Source]:
+    ids = ("user_id", "video_id")
+    frame, source = read_csv(file, required=ids, text=ids)
+    if signal is None:
+        return frame, source
+    check_columns(frame, [signal], source)
+    return _above_zero(frame, signal, source)
+
+
+def _table(file: Path, key: str, found: Findings) -> tuple[pl.DataFrame | None, Source]:
+    """The table, None where there is no file or it cannot be read, and its source."""
+    read = found.attempt(read_csv, file, required=(key,), text=(key,)) if file.exists() else None
+    return read or (None, Source(file, first_line=2))
 
 
 def _above_zero(frame: pl.DataFrame, signal: str, source: Source) -> tuple[pl.DataFrame, Source]:
@@ -120,29 +147,25 @@ def column_entities(dataset: Dataset, column: str, separator: str = "|") -> Enti
     return Entities.from_pairs(dataset.video_ids, cells["video_id"], cells["entity"])
 
 
-def _media(folder: Path, videos: Vocabulary) -> dict[str, list[list[Path]]]:
+def _media(folder: Path, videos: Vocabulary, found: Findings) -> dict[str, list[list[Path]]]:
     media = {}
     for kind, (where, suffixes) in _MEDIA.items():
-        found = files_by_id(folder / where, suffixes)
-        if not found:
+        files = files_by_id(folder / where, suffixes)
+        if not files:
             continue
         try:
-            media[kind] = media_rows(videos, found)
+            media[kind] = media_rows(videos, files)
         except UnknownIdError as error:
-            raise UnknownIdError(
-                error.problem, file=folder / where, fix="add the video to videos.csv, or move its files away"
-            ) from error
+            fix = "add the video to videos.csv, or move its files away"
+            found.add(UnknownIdError(error.problem, file=folder / where, fix=fix))
     return media
 
 
-def _features(folder: Path, num_videos: int) -> list[tuple[str, Features]]:
-    found = []
-    for file in sorted(folder.glob("*.npy")) if folder.is_dir() else []:
-        if file.stem.endswith("_present"):
-            continue
-        mask = file.with_name(f"{file.stem}_present.npy")
-        found.append((file.stem, read_features(file, num_videos, present=mask if mask.exists() else None)))
-    return found
+def _feature_files(folder: Path) -> list[tuple[Path, Path | None]]:
+    """Each ``<modality>.npy``, and its mask where there is one."""
+    files = [file for file in sorted(folder.glob("*.npy")) if not file.stem.endswith("_present")]
+    masks = [file.with_name(f"{file.stem}_present.npy") for file in files]
+    return [(file, mask if mask.exists() else None) for file, mask in zip(files, masks)]
 
 
 def read_features(file: Path, num_videos: int, present: Path | None = None) -> Features:
@@ -151,6 +174,18 @@ def read_features(file: Path, num_videos: int, present: Path | None = None) -> F
     Raises:
         DataError: a truncated file, rows that do not match the videos, NaN or infinity in a present row.
     """
+    found = Findings()
+    values = found.attempt(_matrix, file, num_videos)
+    mask = None if present is None else found.attempt(_mask, present, num_videos)
+    if found or values is None:
+        raise found.error()
+    try:
+        return Features.of(values, mask)
+    except DataError as error:
+        raise DataError(error.problem, file=file, row=error.row, column=error.column, fix=error.fix) from error
+
+
+def _matrix(file: Path, num_videos: int) -> NDArray:
     values = read_npy(file)
     if values.ndim != 2 or len(values) != num_videos:
         raise DataError(
@@ -158,14 +193,11 @@ def read_features(file: Path, num_videos: int, present: Path | None = None) -> F
             file=file,
             fix="save one row for each video, in the order of the videos",
         )
-    mask = None
-    if present is not None:
-        mask = read_npy(present)
-        if mask.shape != (num_videos,):
-            raise DataError(
-                f"shape {mask.shape} for {num_videos} videos", file=present, fix="save one bool for each video"
-            )
-    try:
-        return Features.of(values, mask)
-    except DataError as error:
-        raise DataError(error.problem, file=file, row=error.row, column=error.column, fix=error.fix) from error
+    return values
+
+
+def _mask(file: Path, num_videos: int) -> NDArray:
+    mask = read_npy(file)
+    if mask.shape != (num_videos,):
+        raise DataError(f"shape {mask.shape} for {num_videos} videos", file=file, fix="save one bool for each video")
+    return mask

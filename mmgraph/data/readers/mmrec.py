@@ -10,7 +10,7 @@ import polars as pl
 
 from mmgraph.data.checks import Duplicates, check_columns
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.errors import DataError, Source
+from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.readers.media_folder import read_features
 from mmgraph.data.readers.tables import existing, read_csv
 
@@ -64,7 +64,9 @@ def read_mmrec(
             f"item {seen_videos - 1} is outside num_videos={num_videos}", row=row, column="itemID", fix="correct one"
         )
     videos = num_videos or seen_videos
-    dataset = Dataset.from_frames(
+    found = Findings()
+    dataset = found.attempt(
+        Dataset.from_frames,
         frame,
         pl.DataFrame({"user_id": np.arange(num_users)}),
         pl.DataFrame({"video_id": np.arange(videos)}),
@@ -76,7 +78,10 @@ def read_mmrec(
     )
     if features is None:
         features = {modality: file for file, modality in _FEATURES.items() if (folder / file).exists()}
-    return dataset.with_features(**{m: read_features(folder / file, videos) for m, file in features.items()})
+    made = {modality: found.attempt(read_features, folder / file, videos) for modality, file in features.items()}
+    if found or dataset is None:
+        raise found.error()
+    return dataset.with_features(**made)
 
 
 def _count(frame: pl.DataFrame, column: str, source: Source) -> int:

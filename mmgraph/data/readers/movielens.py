@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from mmgraph.data.checks import Duplicates
 from mmgraph.data.dataset import Dataset, Entities, media_rows
-from mmgraph.data.errors import DataError
+from mmgraph.data.errors import DataError, Findings
 from mmgraph.data.readers.media_folder import IMAGES, column_entities
 from mmgraph.data.readers.tables import existing, files_by_id, read_csv
 from mmgraph.data.vocabulary import Vocabulary
@@ -45,9 +46,21 @@ def read_movielens(
         DataError: see :meth:`Dataset.from_frames`.
     """
     folder = existing(path, "folder")
-    ratings, source = read_csv(folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
-    movies, movies_source = read_csv(folder / "movies.csv", required=("movieId", "title", "genres"))
-    Vocabulary(movies["movieId"], movies_source)  # refuses a film with two lines while lines are still known
+    found = Findings()
+    rated = found.attempt(read_csv, folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
+    movies = found.attempt(_films, folder / "movies.csv", required=("movieId", "title", "genres"))
+    tags = links = None
+    if (folder / "tags.csv").exists():
+        timed = () if tags_before is None else ("timestamp",)
+        given = found.attempt(
+            read_csv, folder / "tags.csv", required=("userId", "movieId", "tag", *timed), text=("tag",)
+        )
+        tags = None if given is None else given[0]
+    if (folder / "links.csv").exists():
+        links = found.attempt(_films, folder / "links.csv", required=("movieId", "imdbId"), text=("imdbId",))
+    if found or rated is None or movies is None:
+        raise found.error()
+    ratings, source = rated
     if not unrated:
         movies = movies.filter(pl.col("movieId").is_in(ratings["movieId"].unique().implode()))
     videos = movies.with_columns(
@@ -56,18 +69,13 @@ def read_movielens(
         genres=pl.col("genres").cast(pl.String).replace("(no genres listed)", ""),
     )
     known = Vocabulary(videos["movieId"])
-    tags = None
-    if (folder / "tags.csv").exists():
-        timed = () if tags_before is None else ("timestamp",)
-        tags, _ = read_csv(folder / "tags.csv", required=("userId", "movieId", "tag", *timed), text=("tag",))
+    if tags is not None:
         if tags_before is not None:
             tags = tags.filter(pl.col("timestamp") < tags_before)
         tags = tags.filter(pl.col("tag").is_not_null() & pl.Series(known.find(tags["movieId"]) >= 0))
         joined = tags.group_by("movieId").agg(tags=pl.col("tag").unique(maintain_order=True).str.join(", "))
         videos = videos.join(joined, on="movieId", how="left", maintain_order="left")
-    if (folder / "links.csv").exists():
-        links, links_source = read_csv(folder / "links.csv", required=("movieId", "imdbId"), text=("imdbId",))
-        Vocabulary(links["movieId"], links_source)
+    if links is not None:
         videos = videos.join(links, on="movieId", how="left", maintain_order="left")
     dataset = Dataset.from_frames(
         ratings,
@@ -92,6 +100,13 @@ def read_movielens(
             raise DataError("ratings are not numbers", file=source.file, column="rating", fix="repair the column")
         dataset = dataset.where(pl.col("rating") >= min_rating)
     return Dataset(**{**vars(dataset), "entities": entities, "media": media})
+
+
+def _films(file: Path, *, required: Sequence[str], text: Sequence[str] = ()) -> pl.DataFrame:
+    """A table with one line a film; two are refused while lines are still known."""
+    table, source = read_csv(file, required=required, text=text)
+    Vocabulary(table["movieId"], source)
+    return table
 
 
 def _posters(folder: Path, videos: Vocabulary) -> dict[str, list[list[Path]]]:

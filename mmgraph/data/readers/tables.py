@@ -62,14 +62,11 @@ def _explain(path: Path, separator: str, error: Exception) -> DataError:
         return utf8
     with path.open(encoding="utf-8", errors="replace") as lines:
         fields = next(lines, "").count(separator) + 1
-        for number, line in enumerate(lines, 2):
-            if '"' not in line and line.count(separator) + 1 > fields:
-                return DataError(
-                    f"{line.count(separator) + 1} fields under a header of {fields}",
-                    file=path,
-                    line=number,
-                    fix=f"quote the field that holds {separator!r}",
-                )
+        counts = [0 if '"' in line else line.count(separator) + 1 for line in lines]
+    rows = [row for row, count in enumerate(counts) if count > fields]
+    if rows:
+        problem = f"{counts[rows[0]]} fields under a header of {fields}"
+        return Source(path, first_line=2).error(problem, rows=rows, fix=f"quote the field that holds {separator!r}")
     return DataError(f"not a table: {str(error).splitlines()[0]}", file=path, fix="check separator and quotes")
 
 
@@ -99,6 +96,7 @@ def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], 
         DataError: a token that is no whole number, or a user with two lines.
     """
     path = existing(path)
+    source = Source(path, first_line=1)
     raw = path.read_bytes().splitlines()
     tokens = [line.split() for line in raw]
     numbers = np.array([i for i, t in enumerate(tokens, 1) if t], dtype=np.int64)
@@ -108,30 +106,34 @@ def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     try:
         flat = np.array([t for line in tokens for t in line]).astype(np.int64)
     except (ValueError, OverflowError) as error:
-        for number, line in zip(numbers, tokens):
-            for place, token in enumerate(line):
-                if not token.lstrip(b"-").isdigit():
-                    raise DataError(
-                        f"{token.decode('utf-8', 'replace')!r} is not a whole number",
-                        file=path,
-                        line=int(number),
-                        column=f"field {place + 1}",
-                        fix="write integer ids: user item item …",
-                    ) from error
+        bad = [
+            (number - 1, place, token)
+            for number, line in zip(numbers, tokens)
+            for place, token in enumerate(line, 1)
+            if not token.lstrip(b"-").isdigit()
+        ]
+        if bad:
+            _, place, token = bad[0]
+            raise source.error(
+                f"{token.decode('utf-8', 'replace')!r} is not a whole number",
+                rows=list(dict.fromkeys(row for row, _, _ in bad)),
+                column=f"field {place}",
+                fix="write integer ids: user item item …",
+            ) from error
         raise DataError(f"an id does not fit in 64 bits ({error})", file=path, fix="use smaller ids") from error
     lengths = np.array([len(line) for line in tokens], dtype=np.int64)
     heads = np.cumsum(lengths) - lengths
     users = flat[heads]
     if flat.min() < 0:
-        place = int(np.argmax(flat < 0))
-        line = int(numbers[np.searchsorted(heads, place, side="right") - 1])
-        raise DataError(f"id {flat[place]} is negative", file=path, line=line, fix="ids start at 0")
+        places = np.flatnonzero(flat < 0)
+        rows = np.unique(numbers[np.searchsorted(heads, places, side="right") - 1]) - 1
+        raise source.error(f"id {flat[places[0]]} is negative", rows=rows, fix="ids start at 0")
     order = np.argsort(users, kind="stable")
     again = users[order][1:] == users[order][:-1]
     if again.any():
-        second = int(order[1:][again].min())
-        raise DataError(
-            f"user {users[second]} has a line already", file=path, line=int(numbers[second]), fix="join the two lines"
+        seconds = np.sort(order[1:][again])
+        raise source.error(
+            f"user {users[seconds[0]]} has a line already", rows=numbers[seconds] - 1, fix="join the two lines"
         )
     return users, numbers, lengths - 1, np.delete(flat, heads)
 
