@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mmgraph.models.base import Embeddings, Recommender, Rows
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -59,14 +60,15 @@ class LinearItemModel(Recommender):
         x = interaction_matrix(graph)
         if rows is None:
             return Embeddings(x, self.weight.T)
-        return Embeddings(_dense(x, rows.user), self.weight.T[rows.video])
+        return Embeddings(_rows(x, rows.user).dense(), self.weight.T[rows.video])
 
     def score(self, emb: Embeddings, users: Tensor, videos: Tensor | None = None) -> Tensor:
-        """X[users] W, [B, V], or its columns ``videos`` [B, N]."""
-        x = _dense(emb.user, users)
-        if videos is None:
-            return x @ emb.video.T
-        return (emb.video[videos] @ x.unsqueeze(-1)).squeeze(-1)
+        """X[users] W, [B, V], or its columns ``videos`` [B, N]; reads the rows of W that the users interacted with."""
+        if emb.user.layout == torch.sparse_csr:
+            scores = spmm(_rows(emb.user, users), emb.video.T)
+        else:
+            scores = emb.user[users] @ emb.video.T
+        return scores if videos is None else scores.gather(1, videos)
 
 
 class ItemKNN(LinearItemModel):
@@ -178,8 +180,8 @@ def _gram(x: Tensor) -> Tensor:
     return torch.from_numpy((matrix.T @ matrix).toarray()).to(x.device)
 
 
-def _dense(x: Tensor, rows: Tensor) -> Tensor:
-    if x.layout != torch.sparse_csr:
-        return x[rows]
+def _rows(x: Tensor, rows: Tensor) -> CSR:
+    """Rows of a torch sparse CSR matrix."""
     matrix = CSR(x.crow_indices(), x.col_indices(), x.values(), (x.shape[0], x.shape[1]))
-    return matrix.select(rows)[0].dense()
+    part, _ = matrix.select(rows)
+    return replace(part, indices=part.indices.int())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmgraph.models import EASE, ItemKNN, Popularity
+from mmgraph.models.base import Rows
 from mmgraph.models.neighbours import LinearItemModel, feature_rows, interaction_matrix
 from tests.worlds import twelve_nodes
 
@@ -57,6 +58,18 @@ def test_ease_minimises_its_own_objective_under_a_zero_diagonal():
     assert b.diagonal().abs().max() == 0
     off = gradient - torch.diag(gradient.diagonal())
     assert off.abs().max() < 1e-5
+
+
+def test_scores_are_rows_times_the_matrix_however_they_are_asked_for():
+    graph = twelve_nodes()
+    model = ItemKNN(graph)
+    model.weight.normal_(generator=torch.Generator().manual_seed(0))
+    users, videos = torch.tensor([3, 0, 3]), torch.tensor([[6, 0], [1, 1], [2, 5]])
+    truth = graph.seen.dense()[users] @ model.weight
+    whole, part = model.encode(graph), model.encode(graph, Rows(users, torch.arange(7)))
+    torch.testing.assert_close(model.score(whole, users), truth)
+    torch.testing.assert_close(model.score(whole, users, videos), truth.gather(1, videos))
+    torch.testing.assert_close(model.score(part, torch.arange(3)), truth)
 
 
 def test_ease_with_features_is_ease_on_stacked_rows():
