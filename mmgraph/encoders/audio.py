@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.encoders.base import FileEncoder, Reads
-from mmgraph.encoders.huggingface import Checkpoint, Pooling, load_checkpoint, pool_tokens
-from mmgraph.encoders.image import plain_processor
+from mmgraph.encoders.huggingface import HuggingFaceEncoder, Pooling, Tower, plain_processor, pool_tokens
 from mmgraph.encoders.sound import read_sound
 
 
@@ -116,7 +115,7 @@ class MFCCStatistics(AudioEncoder):
 
 
 @dataclass(frozen=True, eq=False)
-class HuggingFaceAudio(AudioEncoder):
+class HuggingFaceAudio(HuggingFaceEncoder, AudioEncoder):
     """Pooled last layer of any Hugging Face audio model, by name or folder.
 
     Models of waves (wav2vec 2.0, HuBERT, music2vec) and of spectrograms (AST, the audio tower of CLAP, the encoder of
@@ -134,6 +133,7 @@ class HuggingFaceAudio(AudioEncoder):
         label: the name in stores and passports, by default ``name_or_folder``'s last part.
     """
 
+    tower: ClassVar[Tower] = "audio"
     name_or_folder: str | Path
     max_seconds: float = 30.0
     min_seconds: float = 0.5
@@ -141,16 +141,6 @@ class HuggingFaceAudio(AudioEncoder):
     batch_size: int = 8
     device: str = "cpu"
     label: str | None = field(default=None, kw_only=True)
-
-    @property
-    def name(self) -> str:
-        """The label, or the model's name."""
-        return self.label or Path(str(self.name_or_folder)).name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(D,)."""
-        return (int(self._checkpoint.model.config.hidden_size),)
 
     def settings(self) -> dict[str, Any]:
         """Lengths, pooling, and the feature extractor's settings."""
@@ -160,14 +150,6 @@ class HuggingFaceAudio(AudioEncoder):
             "pooling": self.pooling,
             "processor": plain_processor(self._extractor),
         }
-
-    def weights_hash(self) -> str:
-        """Hash of the network's weights."""
-        return self._checkpoint.weights_hash()
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        return load_checkpoint(self.name_or_folder, "audio", self.device)
 
     @cached_property
     def _extractor(self) -> Any:

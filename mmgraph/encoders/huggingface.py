@@ -1,16 +1,16 @@
-"""Loading a frozen Hugging Face checkpoint, and pooling what it gives."""
+"""What every encoder with a Hugging Face checkpoint shares: loading it frozen, its processor, pooling what it gives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import hash_weights
+from mmgraph.encoders.base import Encoder, hash_weights
 
 Tower = Literal["text", "vision", "audio"]
 Pooling = Literal["mean", "cls"]
@@ -57,6 +57,62 @@ def load_checkpoint(name_or_folder: str | Path, tower: Tower, device: str) -> Ch
             f"such as {random[0]!r}; its features would be random"
         )
     return Checkpoint(model.eval().requires_grad_(False).to(device), frozenset(missing))
+
+
+class HuggingFaceEncoder(Encoder):
+    """An encoder whose network is a Hugging Face checkpoint: its name, width and weights.
+
+    Subclasses are dataclasses with these fields.
+
+    Args:
+        name_or_folder: a model name of the hub, or a folder that holds one.
+        device: where the network runs.
+        label: the name in stores and passports, by default ``name_or_folder``'s last part.
+    """
+
+    tower: ClassVar[Tower]
+    name_or_folder: str | Path
+    device: str
+    label: str | None
+
+    @property
+    def name(self) -> str:
+        """The label, or the model's name."""
+        return self.label or Path(str(self.name_or_folder)).name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(D,)."""
+        config = self._checkpoint.model.config
+        hidden = getattr(config, "hidden_size", None)
+        return (int(hidden if hidden is not None else config.hidden_sizes[-1]),)
+
+    def weights_hash(self) -> str:
+        """Hash of the network's weights."""
+        return self._checkpoint.weights_hash()
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return load_checkpoint(self.name_or_folder, self.tower, self.device)
+
+
+def load_image_processor(name_or_folder: str | Path) -> Any:
+    """The model's own ``AutoImageProcessor`` with its PIL backend, so that torchvision is not needed."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(str(name_or_folder), backend="pil")
+
+
+def plain_processor(processor: Any) -> dict[str, Any]:
+    """What of a Hugging Face processor changes its inputs, as plain JSON values."""
+    values = processor.to_dict()
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in sorted(values.items())
+        if isinstance(value, (bool, int, float, str, list, tuple, dict))
+        and not name.startswith("_")
+        and not name.endswith(("_type", "_class", "_version"))
+    }
 
 
 def pool_tokens(hidden: Tensor, pooling: Pooling) -> Tensor:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from mmgraph.encoders.base import FileEncoder, MediaError, Reads, hash_weights, missing_extra, regular_file
-from mmgraph.encoders.huggingface import Checkpoint, Pooling, load_checkpoint, pool_tokens
+from mmgraph.encoders.huggingface import (
+    HuggingFaceEncoder,
+    Pooling,
+    Tower,
+    load_image_processor,
+    plain_processor,
+    pool_tokens,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,7 +72,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class HuggingFaceImage(ImageEncoder):
+class HuggingFaceImage(HuggingFaceEncoder, ImageEncoder):
     """Pooled last layer of any Hugging Face vision model (ViT, DINO, CLIP's vision tower, ConvNeXt, …).
 
     Pictures go through the model's own ``AutoImageProcessor`` with its PIL backend, so torchvision is not
@@ -79,41 +86,20 @@ class HuggingFaceImage(ImageEncoder):
         label: the name in stores and passports, by default ``name_or_folder``'s last part.
     """
 
+    tower: ClassVar[Tower] = "vision"
     name_or_folder: str | Path
     pooling: Pooling = "mean"
     batch_size: int = 16
     device: str = "cpu"
     label: str | None = field(default=None, kw_only=True)
 
-    @property
-    def name(self) -> str:
-        """The label, or the model's name."""
-        return self.label or Path(str(self.name_or_folder)).name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(D,)."""
-        config = self._checkpoint.model.config
-        hidden = getattr(config, "hidden_size", None)
-        return (int(hidden if hidden is not None else config.hidden_sizes[-1]),)
-
     def settings(self) -> dict[str, Any]:
         """Pooling, and the processor's resizing and normalisation."""
         return {"pooling": self.pooling, "processor": plain_processor(self._processor)}
 
-    def weights_hash(self) -> str:
-        """Hash of the network's weights."""
-        return self._checkpoint.weights_hash()
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        return load_checkpoint(self.name_or_folder, "vision", self.device)
-
     @cached_property
     def _processor(self) -> Any:
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(str(self.name_or_folder), backend="pil")
+        return load_image_processor(self.name_or_folder)
 
     def prepare(self, image: Image) -> Tensor:
         """The processor's pixels [3, H, W]."""
@@ -123,18 +109,6 @@ class HuggingFaceImage(ImageEncoder):
         """[B, D] pooled last layer."""
         pixels = torch.stack(list(items)).to(self.device)
         return pool_tokens(self._checkpoint.model(pixel_values=pixels).last_hidden_state, self.pooling)
-
-
-def plain_processor(processor: Any) -> dict[str, Any]:
-    """What of a Hugging Face processor changes pixels, as plain JSON values."""
-    values = processor.to_dict()
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in sorted(values.items())
-        if isinstance(value, (bool, int, float, str, list, tuple, dict))
-        and not name.startswith("_")
-        and not name.endswith(("_type", "_class", "_version"))
-    }
 
 
 @dataclass(frozen=True, eq=False)

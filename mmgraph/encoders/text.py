@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmgraph.encoders.base import Encoder, Reads, is_absent, missing_extra
 from mmgraph.encoders.hashing import text_fingerprint
-from mmgraph.encoders.huggingface import Checkpoint, load_checkpoint
+from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower
 
 
 class TextEncoder(Encoder):
@@ -32,7 +32,7 @@ class TextEncoder(Encoder):
 
 
 @dataclass(frozen=True, eq=False)
-class HuggingFaceText(TextEncoder):
+class HuggingFaceText(HuggingFaceEncoder, TextEncoder):
     """Masked mean of the last layer of any Hugging Face text model.
 
     x = sum_t m_t h_t / sum_t m_t over the real tokens (m is the attention mask), so a text's features do not
@@ -48,22 +48,13 @@ class HuggingFaceText(TextEncoder):
         label: the name in stores and passports, by default ``name_or_folder``'s last part.
     """
 
+    tower: ClassVar[Tower] = "text"
     name_or_folder: str | Path
     max_length: int = 512
     normalize: bool = False
     batch_size: int = 32
     device: str = "cpu"
     label: str | None = field(default=None, kw_only=True)
-
-    @property
-    def name(self) -> str:
-        """The label, or the model's name."""
-        return self.label or Path(str(self.name_or_folder)).name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(D,)."""
-        return (int(self._checkpoint.model.config.hidden_size),)
 
     def settings(self) -> dict[str, Any]:
         """Token limit and normalisation."""
@@ -72,11 +63,7 @@ class HuggingFaceText(TextEncoder):
     def weights_hash(self) -> str:
         """Hash of the network's weights and of the tokenizer's vocabulary."""
         tokenizer = hashlib.sha256(repr(sorted(self._tokenizer.get_vocab().items())).encode()).hexdigest()
-        return hashlib.sha256(f"{self._checkpoint.weights_hash()} {tokenizer}".encode()).hexdigest()
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        return load_checkpoint(self.name_or_folder, "text", self.device)
+        return hashlib.sha256(f"{super().weights_hash()} {tokenizer}".encode()).hexdigest()
 
     @cached_property
     def _tokenizer(self) -> Any:

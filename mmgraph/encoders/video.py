@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mmgraph.encoders.base import FileEncoder, MediaError, Reads, missing_extra, regular_file
-from mmgraph.encoders.huggingface import Checkpoint, load_checkpoint, pool_tokens
-from mmgraph.encoders.image import ImageEncoder, plain_processor
+from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower, load_image_processor, plain_processor, pool_tokens
+from mmgraph.encoders.image import ImageEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -183,7 +183,7 @@ class VideoFrames(FileEncoder):
 
 
 @dataclass(frozen=True, eq=False)
-class HuggingFaceVideo(FileEncoder):
+class HuggingFaceVideo(HuggingFaceEncoder, FileEncoder):
     """Mean of the last layer's tokens of a VideoMAE-type model, by name or folder.
 
     VideoMAE (Tong et al., NeurIPS 2022, https://arxiv.org/abs/2203.12602). The model sees its own number of
@@ -197,38 +197,19 @@ class HuggingFaceVideo(FileEncoder):
     """
 
     reads: ClassVar[Reads] = "video"
+    tower: ClassVar[Tower] = "vision"
     name_or_folder: str | Path
     batch_size: int = 2
     device: str = "cpu"
     label: str | None = field(default=None, kw_only=True)
 
-    @property
-    def name(self) -> str:
-        """The label, or the model's name."""
-        return self.label or Path(str(self.name_or_folder)).name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(D,)."""
-        return (int(self._checkpoint.model.config.hidden_size),)
-
     def settings(self) -> dict[str, Any]:
         """Frames seen, and the processor's resizing and normalisation."""
         return {"num_frames": self._frames, "processor": plain_processor(self._processor)}
 
-    def weights_hash(self) -> str:
-        """Hash of the network's weights."""
-        return self._checkpoint.weights_hash()
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        return load_checkpoint(self.name_or_folder, "vision", self.device)
-
     @cached_property
     def _processor(self) -> Any:
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(str(self.name_or_folder), backend="pil")
+        return load_image_processor(self.name_or_folder)
 
     @property
     def _frames(self) -> int:
