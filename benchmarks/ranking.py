@@ -84,9 +84,9 @@ def main() -> None:
     fit(model, graph, config=FitConfig(epochs=given.epochs, learning_rate=5e-3))
     with torch.no_grad():
         emb = Embeddings(*(rows.clone() for rows in model.encode(graph)))
-    columns = [torch.tensor(split.valid[name].to_numpy(), dtype=torch.int64) for name in ("user", "video")]
-    targets = CSR.from_edges(*columns, (graph.num_users, graph.num_videos))
-    users = columns[0].unique()
+    user, video = (torch.tensor(split.valid[name].to_numpy(), dtype=torch.int64) for name in ("user", "video"))
+    targets = CSR.from_edges(user, video, (graph.num_users, graph.num_videos))
+    users = user.unique()
     config = EvalConfig(k=(given.k,), groups=("all",), auc=False)
     found: dict[str, dict[str, float]] = {}
 

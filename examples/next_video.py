@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 import torch
 
@@ -33,9 +35,10 @@ def main() -> None:
     past = graph.histories(before=1_700_000_000 + 20 * DAY, max_len=3)
     print(f"before the 20th day {int((past.length > 0).sum())} people had watched something")
 
-    for cls in (Popularity, LightGCN, SASRec, TemporalGraph):
+    embedded = [partial(cls, embedding_dim=32) for cls in (LightGCN, SASRec, TemporalGraph)]
+    for make in (Popularity, *embedded):
         torch.manual_seed(0)
-        model = cls(graph) if cls is Popularity else cls(graph, embedding_dim=32)
+        model = make(graph)
 
         def validate(model):
             return dict(evaluate(model, graph, split.valid, config)["all"])
@@ -46,8 +49,8 @@ def main() -> None:
             validate,
             FitConfig(epochs=15, batch_size=256, learning_rate=0.02, eval_every=5, monitor="recall@1"),
         )
-        test = evaluate_test(model, build_graph(split, "test"), split, cls.__name__, config)
-        print(f"{cls.__name__:>14}: next episode first for {test['all']['recall@1']:.0%}")
+        test = evaluate_test(model, build_graph(split, "test"), split, type(model).__name__, config)
+        print(f"{type(model).__name__:>14}: next episode first for {test['all']['recall@1']:.0%}")
 
 
 if __name__ == "__main__":
