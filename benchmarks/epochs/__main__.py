@@ -7,18 +7,18 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from benchmarks.epochs.data import load
-from benchmarks.epochs.ports import PRODUCTS, Make, PlainFREEDOM, PlainLightGCN, PlainMMGCN, PlainVBPR, torch_coo
+from benchmarks.epochs.ports import PRODUCTS, Make, PlainFREEDOM, PlainLightGCN, PlainMMGCN, PlainVBPR, Port, torch_coo
 from benchmarks.ops.rows import run_tests, write
 from benchmarks.ops.timing import in_turn, peak
 from mmgraph.graph import EdgeDrop, ModalityKNN
 from mmgraph.graph.multimodal import MultimodalGraph
-from mmgraph.graph.samplers import PairBatch, epoch_generator
+from mmgraph.graph.samplers import PairBatch, PairSampler, epoch_generator
 from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN, Recommender
 from mmgraph.train import reuse_freed_memory
 
@@ -26,8 +26,8 @@ from mmgraph.train import reuse_freed_memory
 class Case(NamedTuple):
     """A model, the same as toolboxes write it, and what it is given."""
 
-    model: type[Recommender]
-    plain: type[torch.nn.Module]
+    model: Callable[..., Recommender]
+    plain: type[Port]
     arguments: dict[str, Any]
     products: dict[str, Make] = PRODUCTS
     transform: Callable[[MultimodalGraph], MultimodalGraph] = lambda graph: graph
@@ -78,12 +78,12 @@ def batches(model: Recommender, graph: MultimodalGraph, size: int) -> Iterator[P
     """Batches of one epoch after the other."""
     epoch = 0
     while True:
-        yield from model.sampler(graph, size).epoch(0, epoch)
+        yield from cast(PairSampler, model.sampler(graph, size)).epoch(0, epoch)
         epoch += 1
 
 
 def stepper(
-    module: torch.nn.Module, terms: Callable[[PairBatch], list[Tensor]], stream: Iterator[PairBatch], **adam: object
+    module: torch.nn.Module, terms: Callable[[PairBatch], list[Tensor]], stream: Iterator[PairBatch], **adam: Any
 ) -> Callable[[], dict[str, float]]:
     """One step of training, timed."""
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, **adam)
@@ -106,7 +106,7 @@ def measure(name: str, data: str, graph: MultimodalGraph, options: argparse.Name
     torch.manual_seed(0)
     graph = case.transform(graph)
     first = case.model(graph, embedding_dim=options.dim, **case.arguments)
-    sampler = first.sampler(graph, options.batch_size)
+    sampler = cast(PairSampler, first.sampler(graph, options.batch_size))
     start = time.perf_counter()
     sample = next(iter(sampler.epoch(0, 0)))
     # what an epoch costs once: its batches and, where edges are dropped anew, its graph

@@ -6,7 +6,8 @@ and over gather and scatter (PyG).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,9 @@ def torch_coo(a: CSR) -> Product:
     """``A x`` by ``torch.sparse.mm`` on COO."""
     index = torch.stack([a.row_indices().long(), a.indices.long()])
     # not said to be coalesced: a mix of kNN graphs names some edges twice
-    coo = torch.sparse_coo_tensor(index, a.weights(), a.shape, check_invariants=False).coalesce()
+    weights = a.weights()
+    weights = torch.ones(a.num_edges) if weights is None else weights
+    coo = torch.sparse_coo_tensor(index, weights, a.shape, check_invariants=False).coalesce()
     return lambda x: torch.sparse.mm(coo, x)
 
 
@@ -56,11 +59,22 @@ def half_squares(rows: list[Tensor], batch: PairBatch) -> Tensor:
     return torch.stack([part.square().sum() for part in rows]).sum() / 2 / len(batch.user)
 
 
-class PlainLightGCN(nn.Module):
+class Port(nn.Module):
+    """A model of mmgraph's written the plain way, with a copy of its weights."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Its terms, named as those of the model."""
+        raise NotImplementedError
+
+
+class PlainLightGCN(Port):
     """LightGCN with two tables, a concatenation a batch, all layers stacked."""
 
     def __init__(self, model: LightGCN, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__()
+        super().__init__(model, graph, make)
         split = model.embedding.detach().clone().split([graph.num_users, graph.num_videos])
         self.user, self.video = nn.Parameter(split[0].clone()), nn.Parameter(split[1].clone())
         self.product = make(graph.adjacency("interacts", norm="sym"))
@@ -77,13 +91,13 @@ class PlainLightGCN(nn.Module):
         return {"bpr": pair_loss(user, video, batch), "l2": self.l2 * half_squares(own, batch)}
 
 
-class PlainVBPR(nn.Module):
+class PlainVBPR(Port):
     """VBPR with the whole catalogue's features, of all modalities side by side, projected at each batch."""
 
     def __init__(self, model: VBPR, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__()
+        super().__init__(model, graph, make)
         self.user, self.video, self.bias, self.l2 = model.user, model.video, model.bias, model.l2
-        weight = torch.cat([model.project[m].weight for m in model.modalities], 1).detach()
+        weight = torch.cat([cast(nn.Linear, model.project[m]).weight for m in model.modalities], 1).detach()
         self.project = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         self.project.weight = nn.Parameter(weight.clone())
         self.features = torch.cat([graph.features(m).values for m in model.modalities], 1)
@@ -98,11 +112,11 @@ class PlainVBPR(nn.Module):
         return {"bpr": pair_loss(user, video, batch), "l2": self.l2 * half_squares(own, batch)}
 
 
-class PlainFREEDOM(nn.Module):
+class PlainFREEDOM(Port):
     """FREEDOM with both graphs in full and the whole catalogue's features projected at each batch."""
 
     def __init__(self, model: FREEDOM, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__()
+        super().__init__(model, graph, make)
         self.model = model
         self.product = make(graph.adjacency("interacts", norm="sym"))
         self.alike = make(graph.adjacency(model.similar, norm=None))
@@ -123,11 +137,11 @@ class PlainFREEDOM(nn.Module):
         return {"bpr": bpr, "content": model.content * torch.stack(content).sum()}
 
 
-class PlainMMGCN(nn.Module):
+class PlainMMGCN(Port):
     """MMGCN with every layer of every modality in full and the whole catalogue projected at each batch."""
 
     def __init__(self, model: MMGCN, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__()
+        super().__init__(model, graph, make)
         self.model, self.users = model, graph.num_users
         self.product = make(graph.adjacency("interacts", norm="row"))
         self.features = {m: graph.features(m) for m in model.modalities}
@@ -138,7 +152,7 @@ class PlainMMGCN(nn.Module):
         for m in model.modalities:
             content = model.project[m](self.features[m].values) * self.features[m].present.unsqueeze(1)
             x = F.normalize(torch.cat([model.preference[m], content]), dim=1)
-            for conv in model.convs[m]:
+            for conv in cast(Iterable[Any], model.convs[m]):
                 # the paper's order: transform the nodes, then send the messages
                 h = F.leaky_relu(self.product(x @ conv.conv.weight["interacts"]))
                 own = F.leaky_relu(conv.own(x)) + model.identity
