@@ -1,6 +1,6 @@
 """Videos in their first minute, in the synthetic world: what generation metadata brings, what missing modalities cost.
 
-    python -m benchmarks.cold_start            # a table, and docs/_static/missing-modality.svg
+    python -m benchmarks.cold_start            # rows, paired tests, and docs/_static/missing-modality.svg
 
 World: `WORLD`, clicks, global time 8:1:1. A video is cold when nobody clicked it before the cut: it is ranked
 by what it is made of, among the other cold ones, for the users who then clicked one. Nothing here is tuned on
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from mmgraph.data import Dataset, Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
+from mmgraph.experiment.significance import paired_t_test
 from mmgraph.graph import build_graph
 from mmgraph.models import CLCRec, ContentMean, ContentVAE
 from mmgraph.models.cold import ContentModel
@@ -28,6 +30,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "missing-modality.svg"
 RESULTS = Path(__file__).parent / "results" / "cold_start.jsonl"
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 FIT = FitConfig(epochs=10, batch_size=512, learning_rate=1e-3)
+METRICS = ("recall@20", "user_auc")
 WORLD = WorldConfig(users=1000, videos=1000, days=40)
 
 
@@ -52,20 +55,20 @@ class ColdRows:
         self.features = {m: self.graph.features(m).take(self.videos) for m in MODALITIES}
 
     @torch.no_grad()
-    def measure(self, model: ContentModel, features: Mapping[str, Features]) -> dict[str, float]:
-        """Mean Recall@20 and AUC of the users, the cold videos embedded from these features."""
+    def measure(self, model: ContentModel, features: Mapping[str, Features]) -> dict[str, Tensor]:
+        """Recall@20 and AUC [n] of each user, the cold videos embedded from these features."""
         model.eval()
         scores = model.encode(self.graph).user[self.users] @ model.embed(features).T
         # equal scores come in an order of their own, not in that of the rows
         order = torch.randperm(scores.shape[1], generator=torch.Generator().manual_seed(0))
         scores, target = scores[:, order].double(), self.target[:, order]
         top = target.gather(1, scores.topk(20, dim=1).indices)
-        recall = top.sum(1) / target.sum(1)
+        recall = top.sum(1).double() / target.sum(1)
         auc = [
             ((s[t][:, None] > s[~t]).double() + 0.5 * (s[t][:, None] == s[~t])).mean()
             for s, t in zip(scores, target, strict=True)
         ]
-        return {"recall@20": float(recall.mean()), "user_auc": float(torch.stack(auc).mean())}
+        return {"recall@20": recall, "user_auc": torch.stack(auc)}
 
 
 def hide(features: Mapping[str, Features], rate: float, seed: int, zeros: bool = False) -> dict[str, Features]:
@@ -97,10 +100,24 @@ def concatenation(rows: ColdRows, seed: int) -> CLCRec:
 
 def curve(rows: ColdRows, model: ContentModel, zeros: bool, draws: int = 3) -> list[float]:
     """Recall@20 at each of :data:`RATES`, a mean over draws of what is gone."""
-    found: Callable[[float, int], float] = lambda rate, seed: rows.measure(  # noqa: E731
-        model, hide(rows.features, rate, seed, zeros)
-    )["recall@20"]
+
+    def found(rate: float, seed: int) -> float:
+        return float(rows.measure(model, hide(rows.features, rate, seed, zeros))["recall@20"].mean())
+
     return [sum(found(rate, seed) for seed in range(draws)) / draws for rate in RATES]
+
+
+def paired(a: str, b: str, found: Mapping[str, list[dict[str, Tensor]]], metric: str) -> dict[str, object]:
+    """t-tests of a against b: over users, each user's values averaged over seeds, and over seeds."""
+    first, second = (torch.stack([run[metric] for run in found[name]]) for name in (a, b))
+    users, seeds = (first.mean(0) - second.mean(0)).numpy(), (first.mean(1) - second.mean(1)).numpy()
+    return {
+        "test": f"{a} against {b}",
+        "metric": metric,
+        "difference": float(users.mean()),
+        "p_users": paired_t_test(users)[1],
+        "p_seeds": paired_t_test(seeds)[1],
+    }
 
 
 def draw(curves: Mapping[str, list[float]], chance: float, path: Path) -> None:
@@ -126,10 +143,10 @@ def draw(curves: Mapping[str, list[float]], chance: float, path: Path) -> None:
 def main() -> None:
     """Trains, measures, draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     rows = ColdRows(WORLD)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, Tensor]]] = {}
     vaes = [trained(rows, seed) for seed in range(given.seeds)]
     bare = tuple(m for m in MODALITIES if m != "generation")
     found["ContentVAE"] = [rows.measure(model, rows.features) for model in vaes]
@@ -142,10 +159,12 @@ def main() -> None:
     mean.solve(rows.graph)
     found["content mean"] = [rows.measure(mean, rows.features)]
     lines = [
-        {"model": name, "seed": seed, "users": len(rows.users), "videos": len(rows.videos), **values}
+        {"model": name, "seed": seed, "users": len(rows.users), "videos": len(rows.videos)}
+        | {metric: float(value.mean()) for metric, value in values.items()}
         for name, runs in found.items()
         for seed, values in enumerate(runs)
     ]
+    lines += [paired("ContentVAE", other, found, metric) for other in list(found)[1:] for metric in METRICS]
     curves = {
         "ContentVAE, experts of what is there": curve(rows, vaes[0], zeros=False),
         "ContentVAE, zeros for what is missing": curve(rows, vaes[0], zeros=True),
