@@ -18,6 +18,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from benchmarks.ops.rows import machine
 from mmgraph.data import Dataset, Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.experiment.significance import paired_t_test
@@ -44,6 +45,7 @@ class ColdRows:
         }
         clicks = world.interactions.filter(pl.col("click") == 1)
         split = global_time_split(Dataset.from_frames(clicks, world.users, world.videos, features, name="aigc"))
+        self.fingerprint = split.dataset.fingerprint()
         self.graph = build_graph(split)
         cold = self.graph.seen.transpose().degree() == 0
         user, video = (torch.tensor(split.valid[c].to_numpy()) for c in ("user", "video"))
@@ -172,6 +174,8 @@ def main() -> None:
         "content mean, zeros for what is missing": curve(rows, mean, zeros=True),
     }
     lines += [{"model": name, "rates": RATES, "recall@20": values} for name, values in curves.items()]
+    context = {"data": rows.fingerprint, **machine("cpu")}
+    lines = [line | context for line in lines]
     for line in lines:
         print(json.dumps(line))
     RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines))
