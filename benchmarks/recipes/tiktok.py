@@ -76,7 +76,6 @@ def vbpr() -> Experiment:
         model=VBPR,
         model_args={"l2": 1.0},
         transforms=(ScaleFeatures(),),
-        seeds=(0, 1, 2),
     )
 
 
@@ -89,7 +88,6 @@ def freedom() -> Experiment:
         model_args={"content": 1e-3},
         transforms=tuple(ModalityKNN(m, 9, "binary", loops=True, share=0.5) for m in ("visual", "audio")),
         epoch_transforms=(EdgeDrop(0.5, degree_sensitive=True),),
-        seeds=(0, 1, 2),
     )
 
 
