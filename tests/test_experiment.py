@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+import sys
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import polars as pl
@@ -283,6 +285,15 @@ def test_a_diverged_trial_is_a_finding(tmp_path):
     assert [t.changes["model_args.scale"] for t in failed] == [1e30]
     assert "not finite" in failed[0].error
     assert found.best.changes["model_args.scale"] == 0.1
+
+
+def test_the_command_is_what_was_typed(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/cold_start.py", "--seeds", "2"])
+    for name in ("benchmarks.cold_start", "benchmarks.cold_start.__main__"):
+        monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec(name, None))
+        assert environment()["command"] == "python -m benchmarks.cold_start --seeds 2"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert environment()["command"] == "cold_start.py --seeds 2"
 
 
 def test_environment_names_versions_hardware_and_command():

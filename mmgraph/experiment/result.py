@@ -136,8 +136,14 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "commit": _git("rev-parse", "HEAD"),
         "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*_program(), *sys.argv[1:]]),
     }
+
+
+def _program() -> list[str]:
+    """``python -m module`` where that was typed, else the program's name."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [Path(sys.argv[0]).name] if spec is None else ["python", "-m", spec.name.removesuffix(".__main__")]
 
 
 def _version(package: str) -> str | None:
