@@ -69,12 +69,12 @@ def bprmf() -> Experiment:
 
 
 def vbpr() -> Experiment:
-    """VBPR on scaled features; with the raw ones, which share a large mean, it learns little."""
+    """VBPR on scaled features; with the raw ones, which share a large mean, or a small rate, it learns little."""
     return lightgcn().variant(
-        {"fit.patience": 10},
+        {"fit.learning_rate": 3e-2},
         name="tiktok-vbpr",
         model=VBPR,
-        model_args={"l2": 1.0},
+        model_args={"l2": 1e-2},
         transforms=(ScaleFeatures(),),
     )
 
