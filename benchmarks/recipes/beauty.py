@@ -71,3 +71,8 @@ def tisasrec() -> Experiment:
 def graph_temporal() -> Experiment:
     """Graph and order, gated."""
     return next_video.graph_temporal(beauty, "beauty", NEXT_VIDEO, _baselines())
+
+
+def graph_temporal_full() -> Experiment:
+    """The same with the softmax over all videos."""
+    return graph_temporal().variant({"model_args.negatives": None}, name="beauty-graph-temporal-full")
