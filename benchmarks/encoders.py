@@ -4,7 +4,7 @@
     python -m benchmarks.encoders mfcc use   # some; --dry prints only
 
 Pictures are 640 x 360 JPEG, sounds 10 s of 16-bit WAV at 44.1 kHz, clips 5 s of 320 x 240 mp4 with sound, texts
-titles in English and Chinese. Each encoder sees every medium once (cold store, warm weights). Reported:
+titles in English and Chinese. Each encoder sees every medium once before (cold store, warm weights). Reported:
 
 - items_per_second: media through hashing, decoding, encoding and writing;
 - decode_cpu_seconds in threads, encode_seconds in the main thread, wait_seconds the main thread stood still for
@@ -153,8 +153,7 @@ def measure(case: str) -> dict[str, Any]:
         folder = Path(name)
         media = make(folder, count)
         encoder = build(media)
-        warm = media[: min(4, count)]
-        encoder(warm)  # load weights and libraries
+        one_after_the_other(encoder, media)  # loads weights and libraries, prepares the kernels for each length
         encoder.key()
         began, cpu = time.perf_counter(), time.process_time()
         report = FeatureStore(folder / "store").encode(encoder, media, workers=cores()).report
