@@ -27,7 +27,7 @@ class Case(NamedTuple):
     """A model, the same as toolboxes write it, and what it is given."""
 
     model: Callable[..., Recommender]
-    plain: type[Port]
+    plain: Callable[..., Port]
     arguments: dict[str, Any]
     products: dict[str, Make] = PRODUCTS
     transform: Callable[[MultimodalGraph], MultimodalGraph] = lambda graph: graph

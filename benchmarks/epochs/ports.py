@@ -60,10 +60,7 @@ def half_squares(rows: list[Tensor], batch: PairBatch) -> Tensor:
 
 
 class Port(nn.Module):
-    """A model of mmgraph's written the plain way, with a copy of its weights."""
-
-    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__()
+    """A model of mmgraph's written the plain way."""
 
     def loss(self, batch: PairBatch) -> dict[str, Tensor]:
         """Its terms, named as those of the model."""
@@ -74,7 +71,7 @@ class PlainLightGCN(Port):
     """LightGCN with two tables, a concatenation a batch, all layers stacked."""
 
     def __init__(self, model: LightGCN, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__(model, graph, make)
+        super().__init__()
         split = model.embedding.detach().clone().split([graph.num_users, graph.num_videos])
         self.user, self.video = nn.Parameter(split[0].clone()), nn.Parameter(split[1].clone())
         self.product = make(graph.adjacency("interacts", norm="sym"))
@@ -95,7 +92,7 @@ class PlainVBPR(Port):
     """VBPR with the whole catalogue's features, of all modalities side by side, projected at each batch."""
 
     def __init__(self, model: VBPR, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__(model, graph, make)
+        super().__init__()
         self.user, self.video, self.bias, self.l2 = model.user, model.video, model.bias, model.l2
         weight = torch.cat([cast(nn.Linear, model.project[m]).weight for m in model.modalities], 1).detach()
         self.project = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
@@ -116,7 +113,7 @@ class PlainFREEDOM(Port):
     """FREEDOM with both graphs in full and the whole catalogue's features projected at each batch."""
 
     def __init__(self, model: FREEDOM, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__(model, graph, make)
+        super().__init__()
         self.model = model
         self.product = make(graph.adjacency("interacts", norm="sym"))
         self.alike = make(graph.adjacency(model.similar, norm=None))
@@ -141,7 +138,7 @@ class PlainMMGCN(Port):
     """MMGCN with every layer of every modality in full and the whole catalogue projected at each batch."""
 
     def __init__(self, model: MMGCN, graph: MultimodalGraph, make: Make) -> None:
-        super().__init__(model, graph, make)
+        super().__init__()
         self.model, self.users = model, graph.num_users
         self.product = make(graph.adjacency("interacts", norm="row"))
         self.features = {m: graph.features(m) for m in model.modalities}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from mmgraph.experiment.result import environment
 from mmgraph.ops.compiled import library
 
 
@@ -37,16 +37,11 @@ def machine(device: str) -> dict[str, object]:
         "scipy": scipy.__version__,
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": environment()["command"],
         "kernels": "torch" if library() is None else "compiled",
         "commit": _git("rev-parse", "HEAD"),
         "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }
-
-
-def _module() -> str:
-    spec = sys.modules["__main__"].__spec__
-    return "" if spec is None else spec.name.removesuffix(".__main__")
 
 
 def _git(*words: str) -> str:

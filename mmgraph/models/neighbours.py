@@ -181,7 +181,7 @@ def _gram(x: Tensor) -> Tensor:
 
 
 def _rows(x: Tensor, rows: Tensor) -> CSR:
-    """Rows of a torch sparse CSR matrix."""
+    """Rows of a torch sparse CSR matrix, with the narrow indices that the kernels read."""
     matrix = CSR(x.crow_indices(), x.col_indices(), x.values(), (x.shape[0], x.shape[1]))
     part, _ = matrix.select(rows)
     return replace(part, indices=part.indices.int())

@@ -381,11 +381,10 @@ def rows_adjoint(
 
 
 def times_plus(
-    a: Operand, x: Tensor, impl: str, batch: Batch | None, plus: Tensor | None, dtype: torch.dtype | None
+    a: Operand, x: Tensor, impl: str, batch: Batch, plus: Tensor | None, dtype: torch.dtype | None
 ) -> Tensor:
     """``A x`` of type ``dtype``, with ``plus`` [P, D] of that type added to the rows of a batch."""
     if impl == "cpu":
-        slot = None if batch is None else batch.slot
-        return cpu.result(Product(a.indptr, a.indices, a.values, x, plus=plus, plus_slot=slot, dtype=dtype))
+        return cpu.result(Product(*a[:3], x, plus=plus, plus_slot=batch.slot, dtype=dtype))
     out = backend(impl).matmul(a.indptr, a.indices, a.values, x).to(dtype or x.dtype)
-    return out if plus is None or batch is None else out.index_add_(0, batch.rows, plus)
+    return out if plus is None else out.index_add_(0, batch.rows, plus)

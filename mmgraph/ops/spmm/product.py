@@ -22,7 +22,7 @@ class Product(NamedTuple):
     slot: Tensor | None = None
     """[C] int32, where each row of the whole x lies in the one given, -1 for a row of zeros."""
     plus: Tensor | None = None
-    """[P, D], rows to be added to the result before it is rounded."""
+    """[P, D], rows to be added to the result."""
     plus_slot: Tensor | None = None
     """[R] int32, which of them to each row of A's, -1 none."""
     dtype: torch.dtype | None = None
