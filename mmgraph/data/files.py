@@ -1,0 +1,256 @@
+"""Files that are whole or absent, say when they were changed, and have one owner at a time.
+
+Four rules, each a function: a file is written beside its place and moved there (:func:`write_atomically`); a JSON file
+carries the hash of its own bytes (:func:`write_json`, :func:`read_json`); a journal only grows, line by line, each
+synced before the call returns (:func:`append_line`, :func:`read_lines`); a folder is worked in by one process
+(:func:`owned`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+_HASH = "content_hash"
+_BLANK = "0" * 32
+
+
+class DamagedFile(ValueError):
+    """A file that is not what was written: cut short, or with other bytes. The message names it and the place."""
+
+
+class FolderInUse(ValueError):
+    """Another process works in the folder; the message names it."""
+
+
+class WriteFailed(OSError):
+    """A file could not be written (a full disk, for one). What was there before is whole."""
+
+    def __str__(self) -> str:
+        """The message, without the error number."""
+        return str(self.args[-1])
+
+
+def hash_bytes(content: bytes) -> str:
+    """BLAKE2b of some bytes, 32 hex digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 32 hex digits, read in pieces.
+
+    Raises:
+        DamagedFile: it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 22):
+                digest.update(piece)
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> str:
+    """Writes a file beside its place, syncs it, then moves it there: a kill leaves the old file or the new one.
+
+    Returns:
+        The hash of the content, as :func:`hash_bytes` gives it.
+
+    Raises:
+        WriteFailed: the disk is full, the folder is read-only, …; nothing half-written is left.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise WriteFailed(
+            error.errno, f"cannot write {path}: {error.strerror or error}. What was there before is whole"
+        ) from error
+    return hash_bytes(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names that came or went in a folder outlive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> str:
+    """Writes a JSON object that carries the hash of its own bytes under ``content_hash``; returns that hash.
+
+    Raises:
+        ValueError: a value that JSON does not know, NaN among them.
+        WriteFailed: as :func:`write_atomically`.
+    """
+    text = json.dumps({**values, _HASH: _BLANK}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    blank = text.encode()
+    found = hash_bytes(blank)
+    write_atomically(path, _with_hash(blank, found))
+    return found
+
+
+def _with_hash(content: bytes, found: str) -> bytes:
+    head, _, tail = content.rpartition(f'"{_HASH}": "{_BLANK}"'.encode())
+    return head + f'"{_HASH}": "{found}"'.encode() + tail
+
+
+def read_json(path: Path, what: str = "file") -> dict[str, Any]:
+    """Reads what :func:`write_json` wrote. A file without a hash (written by hand) is read as it is.
+
+    Args:
+        path: the file.
+        what: the word for it in errors.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DamagedFile: not JSON, no object, or other bytes than were written; with line and column where known.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:  # a JSONDecodeError and a UnicodeDecodeError are ValueErrors
+        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        problem = getattr(error, "msg", None) or getattr(error, "reason", None) or "nested too deep"
+        raise DamagedFile(f"{path}{place}: this {what} is not JSON ({problem}): it was cut short or changed") from None
+    if not isinstance(values, dict):
+        raise DamagedFile(f"{path}: this {what} holds a {type(values).__name__}, not an object")
+    found = values.pop(_HASH, None)
+    if found is None:
+        return values
+    blank = content.replace(str(found).encode(), _BLANK.encode())
+    if hash_bytes(blank) != found:
+        raise DamagedFile(f"{path}: this {what} is not what was written (its hash differs): a byte was lost or changed")
+    return values
+
+
+def append_line(path: Path, values: dict[str, Any]) -> None:
+    """Appends one JSON line and syncs it; when this returns the line outlives a kill and a power cut.
+
+    A half line at the end (a kill or a full disk in the middle of a write) is cut off and counted by a line
+    ``{"torn": bytes}`` in its place, so it never blocks and never vanishes.
+
+    Raises:
+        WriteFailed: the line is not on disk.
+    """
+    import fcntl
+
+    line = (json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not path.exists()
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            line = _cut_half_line(file) + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise WriteFailed(error.errno, f"cannot write a line to {path}: {error.strerror or error}") from error
+
+
+def _cut_half_line(file: IO[bytes]) -> bytes:
+    """Cuts what follows the last newline, and returns the line that says so (nothing when there was nothing)."""
+    size = file.seek(0, os.SEEK_END)
+    end = size
+    while end:
+        start = max(0, end - 4096)
+        file.seek(start)
+        at = file.read(end - start).rfind(b"\n")
+        if at >= 0:
+            end = start + at + 1
+            break
+        end = start
+    if end == size:
+        return b""
+    file.truncate(end)
+    file.seek(0, os.SEEK_END)
+    return (json.dumps({"torn": size - end}) + "\n").encode()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; one that is no JSON object becomes ``{"torn": bytes}``. No file: no lines."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
+    out = []
+    for line in content.splitlines():
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        out.append(values if isinstance(values, dict) else {"torn": len(line)})
+    return out
+
+
+@contextlib.contextmanager
+def owned(folder: Path, purpose: str = "run") -> Iterator[None]:
+    """This process works in ``folder`` alone; the kernel gives the folder back when the process ends, however it does.
+
+    Args:
+        folder: made when it does not exist; holds ``lock``.
+        purpose: said in the message another process gets.
+
+    Raises:
+        FolderInUse: another process (or another thread of this one) is at work there; the message names it.
+    """
+    import fcntl
+
+    path = folder / "lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise WriteFailed(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise FolderInUse(
+                f"{folder} is in use by {_owner(file.read())}: wait for it, stop it, or work in another folder"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "purpose": purpose, "since": now}))
+        file.flush()
+        yield
+
+
+def _owner(text: str) -> str:
+    try:
+        told = json.loads(text)
+        return f"a {told['purpose']}: process {told['pid']} on {told['host']}, since {told['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
