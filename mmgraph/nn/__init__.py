@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.nn.content import ContentInput, Experts
 from mmgraph.nn.conv import ModalityConv, RelationConv
+from mmgraph.nn.evaluating import evaluating
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
 from mmgraph.nn.temporal import (
     CausalTransformer,
@@ -38,6 +39,7 @@ __all__ = [
     "TimeDecayProfile",
     "VAEHead",
     "anneal",
+    "evaluating",
     "product_of_experts",
     "reparameterise",
 ]
