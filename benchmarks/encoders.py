@@ -36,7 +36,6 @@ import torch
 from mmgraph.encoders import (
     EfficientNetLite0,
     Encoder,
-    FeatureStore,
     GenerationEncoder,
     HashEncoder,
     MFCCStatistics,
@@ -44,6 +43,7 @@ from mmgraph.encoders import (
     VideoFrames,
     minilm,
 )
+from mmgraph.features import FeatureStore
 
 RESULTS = Path(__file__).parent / "results" / "encoders.jsonl"
 PACKAGES = ("torch", "transformers", "librosa", "av", "pillow", "numpy")

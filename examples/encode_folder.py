@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from mmgraph.data import Dataset
-from mmgraph.encoders import FeatureStore, HashEncoder, MFCCStatistics, extract_with_report, passport
+from mmgraph.encoders import HashEncoder, MFCCStatistics, extract_with_report
+from mmgraph.features import FeatureStore, passport
 
 
 def make_media(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:

@@ -25,13 +25,12 @@ from mmgraph.encoders import (
     Encoder,
     GenerationEncoder,
     MFCCStatistics,
-    Passport,
     UniversalSentenceEncoder,
     extract_with_report,
     generation_records,
-    passport,
 )
 from mmgraph.evaluate import EvalConfig, Evaluation, evaluate, evaluate_test
+from mmgraph.features import Passport, passport
 from mmgraph.graph import build_graph
 from mmgraph.models import Embeddings, HeteroMMGCN, ItemKNN, Popularity, Recommender, Rows
 from mmgraph.recommend import explain, recommend

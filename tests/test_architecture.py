@@ -15,7 +15,7 @@ PACKAGE = ROOT / "mmgraph"
 
 # A file imports only from entries before its own. `report` and `demo` share a place, and `report` comes first.
 ORDER = (
-    *("ops", "data", "encoders", "graph", "nn", "losses", "models"),
+    *("files", "progress", "ops", "data", "features", "encoders", "graph", "nn", "losses", "models"),
     *("recommend", "evaluate", "train", "experiment", "serve", "report", "demo", "cli"),
 )
 # The lazy exports of the package itself, and what __main__ needs, stand outside the order.

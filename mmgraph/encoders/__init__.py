@@ -1,12 +1,11 @@
-"""Raw media in, features out: frozen encoders, the feature store, passports (see `docs/encoders.md`)."""
+"""Raw media in, features out: frozen encoders, one file a kind of media, and whole folders (see `docs/encoders.md`)."""
 
 from __future__ import annotations
 
 from mmgraph.encoders.audio import AudioEncoder, HuggingFaceAudio, MFCCStatistics
-from mmgraph.encoders.base import Encoded, Encoder, FileEncoder, MediaError, Problem
+from mmgraph.encoders.base import Encoder, FileEncoder
 from mmgraph.encoders.captions import caption_text, tag_entities
-from mmgraph.encoders.command import EncodeSummary, audio_encoder, encode_folder, image_encoder, text_encoder
-from mmgraph.encoders.extract import (
+from mmgraph.encoders.extraction import (
     Extraction,
     extract,
     extract_with_report,
@@ -14,24 +13,20 @@ from mmgraph.encoders.extract import (
     media_of,
     texts_of,
 )
+from mmgraph.encoders.folder import EncodeSummary, audio_encoder, encode_folder, image_encoder, text_encoder
 from mmgraph.encoders.generation import GenerationEncoder, GenerationSchema, GenerationTable, VectorPart
 from mmgraph.encoders.hashing import HashEncoder
 from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder, read_image
-from mmgraph.encoders.passport import NoiseCheck, Passport, noise_check, passport
 from mmgraph.encoders.sound import read_sound
-from mmgraph.encoders.store import EncodeReport, FeatureStore, Stored, StoreWriteError
 from mmgraph.encoders.text import HuggingFaceText, TextEncoder, UniversalSentenceEncoder, minilm
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames, read_frames
 
 __all__ = [
     "AudioEncoder",
     "EfficientNetLite0",
-    "EncodeReport",
     "EncodeSummary",
-    "Encoded",
     "Encoder",
     "Extraction",
-    "FeatureStore",
     "FileEncoder",
     "GenerationEncoder",
     "GenerationSchema",
@@ -43,12 +38,6 @@ __all__ = [
     "HuggingFaceVideo",
     "ImageEncoder",
     "MFCCStatistics",
-    "MediaError",
-    "NoiseCheck",
-    "Passport",
-    "Problem",
-    "StoreWriteError",
-    "Stored",
     "TextEncoder",
     "UniversalSentenceEncoder",
     "VectorPart",
@@ -62,8 +51,6 @@ __all__ = [
     "image_encoder",
     "media_of",
     "minilm",
-    "noise_check",
-    "passport",
     "read_frames",
     "read_image",
     "read_sound",

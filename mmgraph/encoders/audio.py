@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import FileEncoder, Reads
+from mmgraph.encoders.base import FileEncoder
 from mmgraph.encoders.huggingface import HuggingFaceEncoder, Pooling, Tower, plain_processor, pool_tokens
 from mmgraph.encoders.sound import read_sound
+from mmgraph.features.encoded import Reads
 
 
 class AudioEncoder(FileEncoder):

@@ -10,50 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from mmgraph.features.encoded import Batch, Encoded, MediaError, Problem, Reads, assemble, source_name
+from mmgraph.progress import progress as show_progress
+
 __all__ = ["Encoded", "Encoder", "FileEncoder", "MediaError", "Problem"]
-
-Reads = Literal["text", "image", "audio", "video", "generation"]
-
-
-class MediaError(ValueError):
-    """One medium cannot become features; the message is the reason that reports show."""
-
-
-class Problem(NamedTuple):
-    """A medium that became a missing modality, and why."""
-
-    row: int
-    source: str
-    reason: str
-
-
-class Encoded(NamedTuple):
-    """Features of ``V`` media.
-
-    ``values`` is [V, D] float32 (encoders of frame sequences: [V, T, D]); absent rows are zero there and
-    False in ``present`` [V]. ``problems`` lists the media that were given but could not be read. ``lengths``
-    [V] int64 counts the real steps of each row for sequence encoders, and is None for the others.
-    """
-
-    values: Tensor
-    present: Tensor
-    problems: tuple[Problem, ...]
-    lengths: Tensor | None = None
 
 
 def missing_extra(package: str) -> ImportError:
@@ -133,23 +105,30 @@ class Encoder(ABC):
             "settings": self.settings(),
         }
 
+    def stream(self, media: Sequence[tuple[int, Any]], *, workers: int = 2) -> Iterator[Batch]:
+        """Decode (row, medium) pairs in threads, encode in this one, yield batch by batch in the order given.
+
+        At most two batches are decoded ahead, so memory does not grow with the number of media.
+        """
+        yield from _stream(self, media, workers)
+
     def __call__(self, media: Sequence[Any], *, progress: bool = False, workers: int = 2) -> Encoded:
         """Encode ``V`` media without a store.
 
         Args:
             media: paths, texts or records; None (or an empty text) where a video has none.
-            progress: show a progress bar.
+            progress: show how far it is, on a terminal or off it.
             workers: threads that decode ahead of the encoder.
         """
         rows: dict[int, Tensor] = {}
         problems: list[Problem] = []
         given = [(row, item) for row, item in enumerate(media) if not self.absent(item)]
-        with progress_bar(self.name, len(given), progress) as advance:
-            for batch in stream(self, given, workers=workers):
+        with show_progress(self.name, len(given), shown=progress) as advance:
+            for batch in self.stream(given, workers=workers):
                 rows.update(batch.rows)
                 problems += [Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()]
                 advance(len(batch.rows) + len(batch.problems))
-        return assemble(self, len(media), rows, problems)
+        return assemble(self.shape, len(media), rows, problems)
 
 
 class FileEncoder(Encoder):
@@ -160,22 +139,7 @@ class FileEncoder(Encoder):
         return None if self.absent(media) else f"file:{hash_file(media)}"
 
 
-@dataclass
-class Batch:
-    """Features of one batch by row, what failed by row, and where the time went (seconds)."""
-
-    rows: dict[int, Tensor] = field(default_factory=dict)
-    problems: dict[int, str] = field(default_factory=dict)
-    decode: float = 0.0
-    wait: float = 0.0
-    encode: float = 0.0
-
-
-def stream(encoder: Encoder, media: Sequence[tuple[int, Any]], *, workers: int = 2) -> Iterator[Batch]:
-    """Decode in threads, encode in this one, yield batch by batch in the order given.
-
-    At most two batches are decoded ahead, so memory does not grow with the number of media.
-    """
+def _stream(encoder: Encoder, media: Sequence[tuple[int, Any]], workers: int) -> Iterator[Batch]:
     size = max(1, encoder.batch_size)
     waiting: deque[tuple[int, Future[tuple[Any, str | None, float]]]] = deque()
     upcoming = iter(media)
@@ -238,30 +202,9 @@ def _encode(encoder: Encoder, rows: list[int], items: list[Any], batch: Batch) -
     batch.encode = time.perf_counter() - began
 
 
-def assemble(encoder: Encoder, count: int, rows: Mapping[int, Tensor], problems: Sequence[Problem]) -> Encoded:
-    """Rows by index -> one padded tensor with its presence mask."""
-    values = torch.zeros((count, *encoder.shape))
-    present = torch.zeros(count, dtype=torch.bool)
-    lengths = torch.zeros(count, dtype=torch.long) if len(encoder.shape) == 2 else None
-    for row, value in rows.items():
-        present[row] = True
-        if lengths is None:
-            values[row] = value
-        else:
-            values[row, : len(value)] = value
-            lengths[row] = len(value)
-    return Encoded(values, present, tuple(sorted(problems)), lengths)
-
-
 def is_absent(media: Any) -> bool:
     """True for None and for a blank text."""
     return media is None or (isinstance(media, str) and not media.strip())
-
-
-def source_name(media: Any) -> str:
-    """How reports name a medium: its path, or the beginning of its text."""
-    text = str(media)
-    return text if isinstance(media, os.PathLike) or len(text) <= 80 else text[:77] + "…"
 
 
 def digest(value: Any) -> str:
@@ -309,16 +252,3 @@ def hash_weights(state: Mapping[str, Tensor], skip: frozenset[str] = frozenset()
             total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
             total.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-@contextmanager
-def progress_bar(label: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A rich progress bar as a context; yields the function that advances it."""
-    if not shown:
-        yield lambda amount: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda amount: bar.advance(task, amount)

@@ -22,8 +22,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from mmgraph.encoders.base import Encoder, MediaError, Reads, digest
+from mmgraph.encoders.base import Encoder, digest
 from mmgraph.encoders.hashing import HashEncoder, stable_projection
+from mmgraph.features.encoded import MediaError, Reads
 
 GENERATION_FIELDS = (
     "generator",

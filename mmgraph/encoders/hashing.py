@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import Encoder, MediaError, Reads, hash_file, is_absent, regular_file
+from mmgraph.encoders.base import Encoder, hash_file, is_absent, regular_file
+from mmgraph.features.encoded import MediaError, Reads
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 

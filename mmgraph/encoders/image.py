@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import FileEncoder, MediaError, Reads, hash_weights, missing_extra, regular_file
+from mmgraph.encoders.base import FileEncoder, hash_weights, missing_extra, regular_file
 from mmgraph.encoders.huggingface import (
     HuggingFaceEncoder,
     Pooling,
@@ -22,6 +22,7 @@ from mmgraph.encoders.huggingface import (
     plain_processor,
     pool_tokens,
 )
+from mmgraph.features.encoded import MediaError, Reads
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmgraph.encoders.base import MediaError, missing_extra, regular_file
+from mmgraph.encoders.base import missing_extra, regular_file
+from mmgraph.features.encoded import MediaError
 
 
 def read_sound(media: Any, sampling_rate: int = 16000, max_seconds: float = 60.0) -> np.ndarray:

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import Encoder, Reads, is_absent, missing_extra
+from mmgraph.encoders.base import Encoder, is_absent, missing_extra
 from mmgraph.encoders.hashing import text_fingerprint
 from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower
+from mmgraph.features.encoded import Reads
 
 
 class TextEncoder(Encoder):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import FileEncoder, MediaError, Reads, missing_extra, regular_file
+from mmgraph.encoders.base import FileEncoder, missing_extra, regular_file
 from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower, load_image_processor, plain_processor, pool_tokens
 from mmgraph.encoders.image import ImageEncoder
+from mmgraph.features.encoded import MediaError, Reads
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmgraph.encoders import Encoded, Encoder, FileEncoder, HashEncoder, MediaError, MFCCStatistics, Problem
+from mmgraph.encoders import Encoder, FileEncoder, HashEncoder, MFCCStatistics
 from mmgraph.encoders.base import hash_file, hash_weights
+from mmgraph.features import Encoded, MediaError, Problem
 from tests.encoders.making import Counting, jpeg
 
 

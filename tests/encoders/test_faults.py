@@ -9,17 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmgraph.encoders import (
-    Encoder,
-    FeatureStore,
-    HuggingFaceImage,
-    MediaError,
-    MFCCStatistics,
-    VideoFrames,
-    read_frames,
-    read_image,
-    read_sound,
-)
+from mmgraph.encoders import Encoder, HuggingFaceImage, MFCCStatistics, VideoFrames, read_frames, read_image, read_sound
+from mmgraph.features import FeatureStore, MediaError
 from tests.encoders.making import jpeg, mp4, tone, wav, wav_header
 
 

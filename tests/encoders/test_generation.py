@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmgraph.encoders import (
-    FeatureStore,
-    GenerationEncoder,
-    GenerationSchema,
-    GenerationTable,
-    HashEncoder,
-    MediaError,
-    VectorPart,
-)
+from mmgraph.encoders import GenerationEncoder, GenerationSchema, GenerationTable, HashEncoder, VectorPart
 from mmgraph.encoders.generation import MISSING, UNKNOWN, plain_record
+from mmgraph.features import FeatureStore, MediaError
 
 RECORDS = [
     {

@@ -7,14 +7,7 @@ import sys
 
 import pytest
 
-from mmgraph.encoders import (
-    EfficientNetLite0,
-    UniversalSentenceEncoder,
-    minilm,
-    read_frames,
-    read_image,
-    read_sound,
-)
+from mmgraph.encoders import EfficientNetLite0, UniversalSentenceEncoder, minilm, read_frames, read_image, read_sound
 from tests.encoders.making import jpeg
 
 

@@ -16,7 +16,6 @@ import os
 import re
 import struct
 import time
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,26 +26,15 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from mmgraph.encoders.base import (
-    Encoded,
-    Encoder,
-    MediaError,
-    Problem,
-    assemble,
-    progress_bar,
-    source_name,
-    stream,
-)
+from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem, assemble, source_name
+from mmgraph.files import WriteError, write_atomically
+from mmgraph.progress import progress as show_progress
 
 _STALE_SECONDS = 3600.0
 
 
-class StoreWriteError(OSError):
+class StoreWriteError(WriteError):
     """The store cannot be written (a full disk, for one). What was stored before is whole."""
-
-    def __str__(self) -> str:
-        """The message, without the error number."""
-        return str(self.args[-1])
 
 
 class EncodeReport(BaseModel):
@@ -114,14 +102,14 @@ class FeatureStore:
         self.chunk_seconds = chunk_seconds
         make_folder(self.directory)
 
-    def folder(self, encoder: Encoder) -> Path:
+    def folder(self, encoder: Encodes) -> Path:
         """Where an encoder's chunks lie."""
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", encoder.name).strip("-.") or "encoder"
         return self.directory / f"{slug}-{encoder.key()[:16]}"
 
     def encode(
         self,
-        encoder: Encoder,
+        encoder: Encodes,
         media: Sequence[Any],
         *,
         workers: int = 2,
@@ -136,7 +124,7 @@ class FeatureStore:
         Args:
             media: paths, texts or records; None where a video has none.
             workers: threads that hash and decode.
-            progress: show a progress bar.
+            progress: show how far it is, on a terminal or off it.
             retry: decode again what failed before.
 
         Raises:
@@ -158,8 +146,8 @@ class FeatureStore:
         todo = [(row, media[row]) for key, row in in_order if key not in rows and key not in reasons]
         pending = _Pending(self, folder, encoder, len(todo))
         try:
-            with progress_bar(encoder.name, len(todo), progress) as advance:
-                for batch in stream(encoder, todo, workers=workers):
+            with show_progress(encoder.name, len(todo), shown=progress) as advance:
+                for batch in encoder.stream(todo, workers=workers):
                     for row, value in batch.rows.items():
                         if signatures[row] == _signature(encoder, media[row]):
                             pending.rows[str(keys[row])] = rows[str(keys[row])] = value
@@ -188,7 +176,7 @@ class FeatureStore:
                 problems[row] = reason
         found = {row: rows[key] for row, key in enumerate(keys) if key in rows}
         listed = [Problem(row, source_name(media[row]), why) for row, why in problems.items()]
-        encoded = assemble(encoder, len(media), found, listed)
+        encoded = assemble(encoder.shape, len(media), found, listed)
         clock["total"] = time.perf_counter() - began
         report = EncodeReport(
             encoder=encoder.describe(),
@@ -203,7 +191,7 @@ class FeatureStore:
         )
         return Stored(encoded, report)
 
-    def compact(self, encoder: Encoder) -> int:
+    def compact(self, encoder: Encodes) -> int:
         """Join an encoder's chunks into full ones; returns how many there are then.
 
         Many small passes leave many small chunks. The new ones are written before the old ones go.
@@ -221,13 +209,13 @@ class FeatureStore:
             path.unlink()
         return len(after)
 
-    def _describe(self, folder: Path, encoder: Encoder) -> None:
+    def _describe(self, folder: Path, encoder: Encodes) -> None:
         """Make the folder, say what it is for, and clear what a killed run left half-written long ago."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "encoder.json").exists():
                 text = json.dumps(encoder.describe(), indent=1, ensure_ascii=False)
-                write_atomic(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
+                write_atomically(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise _write_error(error, folder, "Nothing was encoded") from error
         for path in folder.glob(".*.tmp"):
@@ -257,7 +245,7 @@ class FeatureStore:
 class _Pending:
     """Rows that are encoded and not yet written."""
 
-    def __init__(self, store: FeatureStore, folder: Path, encoder: Encoder, total: int) -> None:
+    def __init__(self, store: FeatureStore, folder: Path, encoder: Encodes, total: int) -> None:
         self.store, self.folder, self.encoder, self.total = store, folder, encoder, total
         self.rows: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
@@ -310,7 +298,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _fingerprints(
-    encoder: Encoder, media: Sequence[Any], workers: int
+    encoder: Encodes, media: Sequence[Any], workers: int
 ) -> tuple[list[str | None], list[tuple[int, ...] | None], dict[int, str]]:
     """Content hash and file signature of each medium, and the reasons of those that cannot be read."""
 
@@ -329,11 +317,11 @@ def _fingerprints(
     return [key for key, _, _ in found], [signature for _, signature, _ in found], reasons
 
 
-def _reads_files(encoder: Encoder) -> bool:
+def _reads_files(encoder: Encodes) -> bool:
     return encoder.reads in ("image", "audio", "video")
 
 
-def _signature(encoder: Encoder, item: Any) -> tuple[int, ...] | None:
+def _signature(encoder: Encodes, item: Any) -> tuple[int, ...] | None:
     """Size, time and number of a file: whether it changed between hashing and decoding."""
     if not _reads_files(encoder):
         return None
@@ -348,16 +336,16 @@ def _chunks(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _write_chunk(folder: Path, encoder: Encoder, rows: Mapping[str, Tensor], problems: Mapping[str, str]) -> Path:
+def _write_chunk(folder: Path, encoder: Encodes, rows: Mapping[str, Tensor], problems: Mapping[str, str]) -> Path:
     """One chunk: "values" [n, D] ("values" [n, T, D] and "lengths" [n] for sequences), keys and reasons."""
-    packed = assemble(encoder, len(rows), dict(enumerate(rows.values())), ())
+    packed = assemble(encoder.shape, len(rows), dict(enumerate(rows.values())), ())
     tensors = {"values": packed.values}
     if packed.lengths is not None:
         tensors["lengths"] = packed.lengths
     metadata = {"keys": json.dumps(list(rows)), "problems": json.dumps(dict(problems))}
     data = safetensors.torch.save(tensors, metadata)
     path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
-    write_atomic(path, data)
+    write_atomically(path, data)
     return path
 
 
@@ -391,29 +379,3 @@ def _read_chunk(path: Path, wanted: Mapping[str, Any] | None) -> tuple[dict[str,
         if wanted is None or key in wanted:
             rows[key] = values[position] if lengths is None else values[position, : int(lengths[position])]
     return rows, reasons
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, even through a kill or a power cut."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system has such a thing."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

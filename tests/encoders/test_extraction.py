@@ -11,7 +11,6 @@ import torch
 from mmgraph.data import Dataset
 from mmgraph.encoders import (
     Extraction,
-    FeatureStore,
     GenerationEncoder,
     HashEncoder,
     HuggingFaceImage,
@@ -23,6 +22,7 @@ from mmgraph.encoders import (
     media_of,
     texts_of,
 )
+from mmgraph.features import FeatureStore
 from tests.encoders.making import Counting, jpeg, mp4, tone, wav
 
 
@@ -69,7 +69,7 @@ def test_a_video_is_the_mean_of_its_readable_files(dataset, tmp_path) -> None:
 
     class Picky(HashEncoder):
         def decode(self, media):
-            from mmgraph.encoders import MediaError
+            from mmgraph.features import MediaError
 
             if media.name == "broken.jpg":
                 raise MediaError("broken")

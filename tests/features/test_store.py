@@ -15,18 +15,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from mmgraph.encoders import (
-    EncodeReport,
-    FeatureStore,
-    HashEncoder,
-    HuggingFaceImage,
-    Stored,
-    StoreWriteError,
-    VideoFrames,
-)
-from mmgraph.encoders import store as store_module
-from mmgraph.encoders.base import MediaError
-from tests.encoders.making import Counting, jpeg, mp4
+from mmgraph.encoders import HashEncoder
+from mmgraph.features import EncodeReport, FeatureStore, MediaError, Stored, StoreWriteError
+from mmgraph.features import store as store_module
+from tests.encoders.making import Counting, jpeg
 
 
 def files(folder: Path, count: int) -> list[Path]:
@@ -124,7 +116,8 @@ def test_corrupt_media_are_reported_each_time_and_tried_once(tmp_path) -> None:
 _KILLED = """
 import sys, time
 from pathlib import Path
-from mmgraph.encoders import FeatureStore, HashEncoder
+from mmgraph.encoders import HashEncoder
+from mmgraph.features import FeatureStore
 
 class Slow(HashEncoder):
     def encode(self, items):
@@ -289,15 +282,30 @@ def test_compacting_joins_chunks_and_loses_nothing(tmp_path) -> None:
     assert store.compact(Counting()) == 3
 
 
-def test_frame_vectors_keep_their_lengths(tmp_path, tiny_vit) -> None:
-    media = [mp4(tmp_path / "a.mp4", frames=30), mp4(tmp_path / "b.mp4", frames=5)]
-    encoder = VideoFrames(HuggingFaceImage(tiny_vit), num_frames=4, sampling="keyframes")
-    store = FeatureStore(tmp_path / "store")
-    first, again = (store.encode(encoder, media).encoded for _ in range(2))
+class Ragged(Counting):
+    """A vector for each of the first four words of a text."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (4, self.dim)
+
+    def decode(self, media: Any) -> Any:
+        return [HashEncoder.decode(self, word) for word in media.split()[:4]]
+
+    def encode(self, items: Sequence[Any]) -> Any:
+        self.seen.append(len(items))
+        return [HashEncoder.encode(self, words) for words in items]
+
+
+def test_frame_vectors_keep_their_lengths(tmp_path) -> None:
+    store, texts = FeatureStore(tmp_path), ["one two three", "one"]
+    first, again = (store.encode(Ragged(), texts).encoded for _ in range(2))
     assert first.lengths is not None
     assert again.lengths is not None
     assert again.lengths.tolist() == first.lengths.tolist() == [3, 1]
     assert torch.equal(first.values, again.values)
+    assert torch.equal(first.values[0, 0], first.values[1, 0])
+    assert first.values[1, 1:].eq(0).all()
 
 
 def test_sizes_are_checked(tmp_path) -> None:

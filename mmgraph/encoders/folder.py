@@ -14,14 +14,15 @@ from torch import Tensor
 from mmgraph.data.dataset import Dataset
 from mmgraph.encoders.audio import HuggingFaceAudio, MFCCStatistics
 from mmgraph.encoders.base import Encoder
-from mmgraph.encoders.extract import extract_with_report, generation_records, text_columns_of
+from mmgraph.encoders.extraction import extract_with_report, generation_records, text_columns_of
 from mmgraph.encoders.generation import GenerationEncoder
 from mmgraph.encoders.hashing import HashEncoder
 from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder
-from mmgraph.encoders.passport import Passport, passport
-from mmgraph.encoders.store import EncodeReport, FeatureStore, make_folder, write_atomic
 from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, minilm
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
+from mmgraph.features.passports import Passport, passport
+from mmgraph.features.store import EncodeReport, FeatureStore, make_folder
+from mmgraph.files import write_atomically
 
 
 class EncodeSummary(BaseModel):
@@ -152,12 +153,12 @@ def encode_folder(
     result = extract_with_report(
         dataset, encoders, kept, text_columns=columns or None, workers=workers, progress=progress
     )
-    write_atomic(folder / "video_ids.csv", pl.DataFrame({"video_id": dataset.video_ids.ids}).write_csv().encode())
+    write_atomically(folder / "video_ids.csv", pl.DataFrame({"video_id": dataset.video_ids.ids}).write_csv().encode())
     passports = {}
     for modality, encoder in encoders.items():
         features = result.dataset.features[modality]
-        write_atomic(folder / f"{modality}.npy", _npy(features.values))
-        write_atomic(folder / f"{modality}_present.npy", _npy(features.present))
+        write_atomically(folder / f"{modality}.npy", _npy(features.values))
+        write_atomically(folder / f"{modality}_present.npy", _npy(features.present))
         passports[modality] = passport(modality, features, encoder=encoder, interactions=dataset.interactions)
     summary = EncodeSummary(
         data=str(data),
@@ -167,7 +168,7 @@ def encode_folder(
         reports=result.reports,
         passports=passports,
     )
-    write_atomic(folder / "passports.json", summary.model_dump_json(indent=1).encode())
+    write_atomically(folder / "passports.json", summary.model_dump_json(indent=1).encode())
     return summary
 
 

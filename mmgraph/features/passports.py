@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from mmgraph.data.dataset import Features
-from mmgraph.encoders.base import Encoder
+from mmgraph.features.encoded import Encodes
 
 
 class NoiseCheck(BaseModel):
@@ -96,7 +96,7 @@ def passport(
     modality: str,
     features: Features,
     *,
-    encoder: Encoder | dict[str, Any] | None = None,
+    encoder: Encodes | dict[str, Any] | None = None,
     interactions: pl.DataFrame | None = None,
     max_videos: int = 2000,
     neighbours: int = 10,
@@ -140,7 +140,7 @@ def passport(
     }
     return Passport(
         modality=modality,
-        encoder=encoder.describe() if isinstance(encoder, Encoder) else encoder,
+        encoder=encoder if encoder is None or isinstance(encoder, dict) else encoder.describe(),
         rows=len(features.values),
         dim=features.dim,
         present=len(values),

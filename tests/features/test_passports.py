@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mmgraph.data import Features
-from mmgraph.encoders import HashEncoder, NoiseCheck, Passport, noise_check, passport
+from mmgraph.encoders import HashEncoder
+from mmgraph.features import NoiseCheck, Passport, noise_check, passport
 
 
 @pytest.fixture(scope="module")

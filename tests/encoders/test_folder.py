@@ -16,13 +16,13 @@ from mmgraph.encoders import (
     HuggingFaceImage,
     HuggingFaceText,
     MFCCStatistics,
-    StoreWriteError,
     UniversalSentenceEncoder,
     audio_encoder,
     encode_folder,
     image_encoder,
     text_encoder,
 )
+from mmgraph.features import StoreWriteError
 from tests.data import layouts
 from tests.encoders.making import jpeg, mp4, tone, wav
 

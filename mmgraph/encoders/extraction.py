@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from mmgraph.data.dataset import Dataset, Features
-from mmgraph.encoders.base import Encoded, Encoder, Problem
+from mmgraph.encoders.base import Encoder
 from mmgraph.encoders.captions import caption_text
 from mmgraph.encoders.generation import GENERATION_FIELDS
-from mmgraph.encoders.store import EncodeReport, FeatureStore, write_atomic
+from mmgraph.features.encoded import Encoded, Problem
+from mmgraph.features.store import EncodeReport, FeatureStore
+from mmgraph.files import write_atomically
 
 TEXT_COLUMNS = ("title", "description", "caption", "tags", "genres")
 FrameMode = Literal["mean", "flat"]
@@ -105,7 +107,7 @@ def extract_with_report(
         folder = store.directory / "reports"
         folder.mkdir(exist_ok=True)
         name = re.sub(r"[^\w.-]+", "-", f"{dataset.name}-{modality}")
-        write_atomic(folder / f"{name}.json", reports[modality].model_dump_json(indent=1).encode())
+        write_atomically(folder / f"{name}.json", reports[modality].model_dump_json(indent=1).encode())
     return Extraction(dataset.with_features(**features), reports)
 
 

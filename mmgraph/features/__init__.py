@@ -1,0 +1,22 @@
+"""Feature matrices: what is in them, where they lie, where they come from (see `docs/feature-store.md`)."""
+
+from __future__ import annotations
+
+from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem
+from mmgraph.features.passports import NoiseCheck, Passport, noise_check, passport
+from mmgraph.features.store import EncodeReport, FeatureStore, Stored, StoreWriteError
+
+__all__ = [
+    "EncodeReport",
+    "Encoded",
+    "Encodes",
+    "FeatureStore",
+    "MediaError",
+    "NoiseCheck",
+    "Passport",
+    "Problem",
+    "StoreWriteError",
+    "Stored",
+    "noise_check",
+    "passport",
+]
