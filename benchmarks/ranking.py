@@ -11,13 +11,13 @@ from torch import Tensor
 
 from benchmarks.ops.rows import run_tests, write
 from benchmarks.ops.timing import in_turn, peak
-from benchmarks.recipes.gowalla import gowalla
-from benchmarks.recipes.tiktok import tiktok
 from mmgraph.evaluate import EvalConfig, evaluate
 from mmgraph.graph import build_graph
 from mmgraph.models import LightGCN
 from mmgraph.models.base import Embeddings, Recommender
 from mmgraph.ops import CSR
+from mmgraph.recipes.gowalla import gowalla
+from mmgraph.recipes.tiktok import tiktok
 from mmgraph.train import FitConfig, fit, reuse_freed_memory
 
 DATA = {"gowalla": gowalla, "tiktok": tiktok}

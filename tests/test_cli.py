@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from mmgraph import cli
+import mmgraph
+from mmgraph.cli import app, shell
+from mmgraph.cli.app import COMMANDS, main
+from mmgraph.cli.run import changed
+from mmgraph.cli.shell import Stopped, UsageError, errors_for_people, message_of, this_command
+from mmgraph.cli.sources import load_experiment
+from mmgraph.cli.text import one_line, plain
 
+ROOT = Path(__file__).parents[1]
 RECIPE = """
 from __future__ import annotations
 
@@ -50,7 +62,7 @@ constant = 3
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch) -> Path:
+def recipe(tmp_path, monkeypatch) -> Iterator[Path]:
     (tmp_path / "recipes_of_test_cli.py").write_text(RECIPE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -60,7 +72,7 @@ def recipe(tmp_path, monkeypatch) -> Path:
 
 
 def call(*arguments: str):
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(app, list(arguments))
 
 
 def test_run_gives_a_table_with_baselines_and_recommend_reads_the_run(recipe):
@@ -124,22 +136,153 @@ def test_a_wrong_source_is_explained(recipe, source, says):
 
 
 def test_load_experiment_returns_the_experiment(recipe):
-    assert cli.load_experiment("recipes_of_test_cli:knn").name == "knn"
-    with pytest.raises(cli.UsageError):
-        cli.load_experiment("nothing")
+    assert load_experiment("recipes_of_test_cli:knn").name == "knn"
+    with pytest.raises(UsageError):
+        load_experiment("nothing")
 
 
 def test_errors_for_people_hides_the_traceback_unless_asked(monkeypatch, capsys):
-    import typer
-
-    with pytest.raises(typer.Exit), cli.errors_for_people():
+    with pytest.raises(typer.Exit), errors_for_people():
         raise KeyError("the message, not its repr")
     assert capsys.readouterr().err.startswith("error: the message, not its repr\n")
-    monkeypatch.setitem(cli._options, "traceback", True)
-    with pytest.raises(KeyError), cli.errors_for_people():
-        raise KeyError("x")
-    with pytest.raises(ZeroDivisionError), cli.errors_for_people():  # a fault of the library keeps its traceback
+    with pytest.raises(typer.Exit) as left, errors_for_people():
         _ = 1 / 0
+    said = capsys.readouterr().err
+    assert left.value.exit_code == shell.FAULT
+    assert "a fault in mmgraph, or in code of yours" in said
+    assert "ZeroDivisionError: division by zero" in said
+    assert "--traceback" in said
+    monkeypatch.setitem(shell._options, "traceback", True)
+    with pytest.raises(KeyError), errors_for_people():
+        raise KeyError("x")
+
+
+def test_an_error_of_few_words_is_still_a_message():
+    assert message_of(KeyError("x")) == "no such key: 'x'"
+    assert message_of(KeyError("two words")) == "two words"
+    assert message_of(MemoryError()) == "not enough memory"
+    assert message_of(ValueError()) == "ValueError"
+
+
+def test_a_stop_names_the_command_that_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["mmgraph", "run", "a file.py:f", "--seed", "1"])
+    again = "mmgraph run 'a file.py:f' --seed 1 --resume"
+    assert this_command("--resume") == again
+    handler = signal.getsignal(signal.SIGTERM)
+    for number, says in ((signal.SIGTERM, "stopped by SIGTERM"), (signal.SIGHUP, "stopped by SIGHUP")):
+        with pytest.raises(typer.Exit) as left, errors_for_people(lambda: f"to go on: {this_command('--resume')}"):
+            signal.raise_signal(number)
+        assert left.value.exit_code == 128 + number
+        assert capsys.readouterr().err == f"{says}; to go on: {again}\n"
+    assert signal.getsignal(signal.SIGTERM) is handler, "outside a command signals do what they did"
+    with pytest.raises(typer.Exit) as left, errors_for_people():
+        raise KeyboardInterrupt
+    assert (left.value.exit_code, capsys.readouterr().err) == (130, "stopped\n")
+    monkeypatch.setattr(sys, "argv", ["mmgraph", "run", "x:f", "--resume"])
+    assert this_command("--resume") == "mmgraph run x:f --resume"
+
+
+def test_work_that_saves_on_an_interrupt_saves_on_sigterm_too():
+    saved = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as stop:
+            saved.append(stop)
+            raise
+
+    with pytest.raises(typer.Exit), errors_for_people():
+        work()
+    assert isinstance(saved[0], Stopped)
+    assert saved[0].number == signal.SIGTERM
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with errors_for_people():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_plain_text_steers_no_terminal():
+    nasty = "a\x1b[31mred\x07 \u202egnp.exe \x9b2J \ud800 [/] [bold]b\n\tc 视频 😀"
+    shown = plain(nasty)
+    assert shown == r"a\x1b[31mred\x07 \u202egnp.exe \x9b2J \ud800 [/] [bold]b" + "\n\tc 视频 😀"
+    assert one_line("a\n b\tc") == "a b c"
+
+
+def test_titles_are_text_and_never_reach_the_terminal_raw(recipe):
+    Path("odd_titles.py").write_text(
+        RECIPE.replace('[f"Film {v}" for v in range(16)]', '["[/]\\x1b[2J[red]\\n|" + str(v) for v in range(16)]')
+    )
+    assert call("run", "odd_titles.py:knn", "--seed", "0", "--out", "odd").exit_code == 0
+    for arguments in ((), ("--why",), ("--json", "--why")):
+        shown = call("recommend", "odd/knn/0", "--user", "u3", "-k", "2", *arguments)
+        assert shown.exit_code == 0, shown.output
+        assert "\x1b" not in shown.output
+        assert "[/]" in shown.output
+
+
+def test_json_of_every_result(recipe):
+    done = call("run", "recipes_of_test_cli:knn", "--out", "here", "--json")
+    found = json.loads(done.stdout)["results"]
+    assert [(r["experiment"], r["seed"]) for r in found] == [("popularity", 0), ("knn", 0)]
+    assert found[1]["test"]["all"]["recall@5"] == 1
+    assert found[1]["directory"] == "here/knn/0"
+    assert "recall@5 1.0000" in done.stderr, "people are told on the other stream"
+    shown = json.loads(call("recommend", "here/knn", "--user", "u3", "--user", "u4", "-k", "2", "--json").stdout)
+    assert [(row["user"], row["rank"]) for row in shown["recommendations"]] == [
+        ("u3", 1),
+        ("u3", 2),
+        ("u4", 1),
+        ("u4", 2),
+    ]
+    Path("interactions.csv").write_text("user_id,video_id\nann,1\nann,2\nbob,1\n")
+    assert json.loads(call("inspect", "interactions.csv", "--json").stdout)["interactions"] == 3
+
+
+def test_set_changes_the_experiment_and_names_it_after_the_change(recipe):
+    plain_one = load_experiment("recipes_of_test_cli:knn")
+    new = changed(plain_one, ["model_args.k=3", "model_args.shrink=.5e1", "evaluate.k=[5, 10]", "seeds=[0]"])
+    assert (new.model_args, new.evaluate.k, new.seeds) == ({"k": 3, "shrink": 5.0}, (5, 10), (0,))
+    assert new.name == "knn-k=3-shrink=5.0-k=_5_10_"
+    assert new.baselines[0].evaluate.k == (5, 10), "one table needs one measure"
+    assert changed(plain_one, ["name=other"]).name == "other"
+    assert changed(plain_one, []) is plain_one
+    done = call("run", "recipes_of_test_cli:knn", "--set", "model_args.k=2", "--seed", "0")
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("runs/knn-k=2/0/result.json").read_text())["config"]["model_args"]["k"] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("model_args.kk=3", "ItemKNN has no argument 'kk'; did you mean 'k'?"),
+        ("fi.learning_rate=1", "Experiment has no field 'fi'"),
+        ("model_args.k", "write FIELD=VALUE"),
+        ("fit.epochs=-1", "epochs"),
+    ],
+)
+def test_a_wrong_setting_is_explained(recipe, setting, says):
+    done = call("run", "recipes_of_test_cli:knn", "--set", setting)
+    assert done.exit_code == 1
+    assert says in done.output
+    assert "Traceback" not in done.output
+
+
+def test_recipes_come_with_the_package(tmp_path):
+    code = "import os, mmgraph.recipes.tiktok as t, benchmarks.recipes.tiktok as old; print(t.lightgcn().name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "tiktok-lightgcn\n"
+    env = {k: v for k, v in os.environ.items() if k != "MMGRAPH_DATA"}
+    command = [sys.executable, "-m", "mmgraph.cli", "run", "mmgraph.recipes.tiktok:lightgcn"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: set MMGRAPH_DATA to the folder that holds tiktok/")
 
 
 def test_folders_that_are_not_there(recipe):
@@ -155,7 +298,7 @@ def test_demo_passes_its_folder_on(monkeypatch, tmp_path):
     import mmgraph.demo
 
     called = []
-    monkeypatch.setattr(mmgraph.demo, "run_demo", lambda out, echo: called.append(out))
+    monkeypatch.setattr(mmgraph.demo, "run_demo", lambda out, **options: called.append(out))
     assert call("demo", "--out", str(tmp_path / "d")).exit_code == 0
     assert called == [tmp_path / "d"]
 
@@ -181,12 +324,26 @@ def test_encode_passes_its_options_on(monkeypatch, tmp_path):
     )
 
 
-def test_help_lists_every_command_and_main_takes_traceback():
+def test_help_lists_every_command_with_a_word_about_it():
     shown = call("--help").output
-    for name in (cli.demo, cli.run, cli.recommend, cli.inspect, cli.encode):
-        assert name.__name__ in shown
+    assert {command.__name__ for command in COMMANDS} >= {"demo", "run", "recommend", "inspect", "encode"}
+    for command in COMMANDS:
+        assert re.search(rf"│ {command.__name__} +[A-Z]\w+", shown), f"{command.__name__} is listed with what it does"
     assert "--traceback" in shown
-    assert cli.main.__doc__
+    assert main.__doc__
+
+
+def test_version_needs_no_command():
+    shown = call("--version")
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"mmgraph {mmgraph.__version__} (torch ")
+
+
+def test_a_shell_can_be_taught_to_complete(monkeypatch):
+    monkeypatch.setenv("_MMGRAPH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "mmgraph re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert "recommend" in CliRunner().invoke(app, [], prog_name="mmgraph").output.split()
 
 
 def test_the_installed_command_runs():
@@ -232,5 +389,5 @@ def test_a_file_finds_its_neighbours_from_anywhere(recipe, monkeypatch):
         "from neighbour_of_test_cli import original\n\n\n"
         "def renamed():\n    return original().variant(name='renamed')\n"
     )
-    assert cli.load_experiment("elsewhere/variant_of_test_cli.py:renamed").name == "renamed"
+    assert load_experiment("elsewhere/variant_of_test_cli.py:renamed").name == "renamed"
     sys.modules.pop("neighbour_of_test_cli", None)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.recipes.gowalla import gowalla
-from benchmarks.recipes.source import data_root
-from benchmarks.recipes.tiktok import tiktok
 from mmgraph.data import Split, published_split
 from mmgraph.data.readers import read_mmrec
 from mmgraph.graph import build_graph
 from mmgraph.graph.multimodal import MultimodalGraph
+from mmgraph.recipes.gowalla import gowalla
+from mmgraph.recipes.source import data_root
+from mmgraph.recipes.tiktok import tiktok
 
 
 def baby() -> Split:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchmarks.recipes import aigc
 from mmgraph.data.split import Split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.evaluate import EvalConfig, evaluate
@@ -15,6 +14,7 @@ from mmgraph.experiment import Experiment, prepare
 from mmgraph.graph import build_graph
 from mmgraph.models import EASE, HeteroMMGCN, Popularity, Recommender
 from mmgraph.models.cold import ContentModel
+from mmgraph.recipes import aigc
 from mmgraph.train import fit
 
 SMALL = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8, seed=2)

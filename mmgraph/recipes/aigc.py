@@ -1,7 +1,7 @@
 """The procedural world of generated videos: what each modality and each alignment loss bring, with paired tests.
 
-One recipe:    mmgraph run benchmarks.recipes.aigc:mmgcn
-All of it:     python -m benchmarks.recipes.aigc [--seeds N] [--out DIR]
+One recipe:    mmgraph run mmgraph.recipes.aigc:mmgcn
+All of it:     python -m mmgraph.recipes.aigc [--seeds N] [--out DIR]
 
 Features come straight from the generator, so this needs no media packages and no data. Beside each modality `m`
 the dataset holds `m_mute`, the same modality of the same world made uninformative: both lie in one protocol, so
@@ -14,6 +14,7 @@ import argparse
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -24,8 +25,10 @@ from mmgraph.data.synthetic import MODALITIES, World, WorldConfig, generate
 from mmgraph.demo import FIT, MODEL, TruePreference, standardised
 from mmgraph.evaluate import EvalConfig
 from mmgraph.experiment import Experiment, Result, compare, run_all, table
-from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.models import EASE, CLCRec, ContentVAE, HeteroMMGCN, ItemKNN, Popularity, Recommender
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
 
 # Smaller than the demo's world, so that all variants with five seeds take minutes.
 CONFIG = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8)

@@ -1,17 +1,17 @@
 """Amazon Beauty as ordered lists, the last video of each user held out: protocol ``beauty-loo``.
 
-``mmgraph run benchmarks.recipes.beauty:sasrec`` runs the seeds and prints the table with the baselines. The last but
+``mmgraph run mmgraph.recipes.beauty:sasrec`` runs the seeds and prints the table with the baselines. The last but
 one video is valid and chooses the epoch and every setting; test is ranked on train + valid, over all videos. The
 models are in ``next_video.py``; docs/sequential.md says what was measured.
 """
 
 from __future__ import annotations
 
-from benchmarks.recipes import next_video
-from benchmarks.recipes.source import data_root
 from mmgraph.data import Split, leave_last_one_out
 from mmgraph.data.readers import read_sequences
 from mmgraph.experiment import Experiment
+from mmgraph.recipes import next_video
+from mmgraph.recipes.source import data_root
 from mmgraph.train import FitConfig
 
 NEXT_VIDEO = FitConfig(epochs=24, batch_size=1024, learning_rate=2e-3, monitor="ndcg@10", eval_every=4, patience=2)

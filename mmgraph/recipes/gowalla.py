@@ -6,11 +6,11 @@ sees fewer edges than the papers' and its row is not the papers' row.
 
 from __future__ import annotations
 
-from benchmarks.recipes.source import data_root
 from mmgraph.data import Split, published_split
 from mmgraph.data.readers import read_lightgcn
 from mmgraph.experiment import Experiment
 from mmgraph.models import ItemKNN, LightGCN, Popularity
+from mmgraph.recipes.source import data_root
 from mmgraph.train import FitConfig
 
 

@@ -1,7 +1,7 @@
 """TikTok's cold rows: 449 test users whose target no training user touched, ranked among the 465 unseen videos.
 
-One recipe:    mmgraph run benchmarks.recipes.tiktok_cold:content_vae
-All of it:     python -m benchmarks.recipes.tiktok_cold [--seeds N] [--out DIR]
+One recipe:    mmgraph run mmgraph.recipes.tiktok_cold:content_vae
+All of it:     python -m mmgraph.recipes.tiktok_cold [--seeds N] [--out DIR]
 
 Every setting was chosen on valid's cold rows (223 users), and so is each run's epoch; docs/cold-start.md has the table.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.recipes.tiktok import tiktok
 from mmgraph.evaluate import EvalConfig
 from mmgraph.experiment import Experiment, run_all, table
 from mmgraph.models import CLCRec, ContentMean, ContentVAE, DropoutNet
+from mmgraph.recipes.tiktok import tiktok
 from mmgraph.train import FitConfig
 
 MONITOR = "cold/recall@20"

@@ -1,8 +1,8 @@
 """MovieLens latest-small, likes (4 stars and more): what time brings, and what posters and words bring.
 
-Time:     mmgraph run benchmarks.recipes.movielens:time                 (or user_time)
-Content:  mmgraph run benchmarks.recipes.movielens:content_user_time    (or content_time, content_cold)
-All:      python -m benchmarks.recipes.movielens [PART …] [--out DIR]   with the paired tests
+Time:     mmgraph run mmgraph.recipes.movielens:time                 (or user_time)
+Content:  mmgraph run mmgraph.recipes.movielens:content_user_time    (or content_time, content_cold)
+All:      python -m mmgraph.recipes.movielens [PART …] [--out DIR]   with the paired tests
 
 Content is made of the raw media, once, into the folder ``MMGRAPH_STORE``: posters by EfficientNet-lite0, words by
 MiniLM. It needs ``mmgraph[media]``. Settings were chosen on valid; the tables are in docs/movielens.md and
@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.recipes.source import data_root, feature_store
 from mmgraph.data import Dataset, Split, cold_video_split, global_time_split, user_time_split
 from mmgraph.data.readers import read_movielens
 from mmgraph.evaluate import EvalConfig
@@ -43,6 +42,7 @@ from mmgraph.models import (
     TemporalGraph,
 )
 from mmgraph.nn import TimeAttention, TimeDecayProfile
+from mmgraph.recipes.source import data_root, feature_store
 from mmgraph.train import FitConfig
 
 YEAR = 365.25
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     for part in given.parts:
         experiment = globals()[part]()
-        results = run_all(experiment, given.out, resume=True, source=f"benchmarks.recipes.movielens:{part}")
+        results = run_all(experiment, given.out, resume=True, source=f"mmgraph.recipes.movielens:{part}")
         groups = [g for g in ("all", "warm", "cold") if all(g in r.test for r in results)]
         for group in groups:
             print(f"\n{part}, {group}\n{table(results, ('recall@20', 'ndcg@20'), group=group).markdown()}")

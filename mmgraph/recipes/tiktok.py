@@ -1,17 +1,17 @@
 """TikTok micro-videos (MMRec layout, visual and acoustic features), the published split: protocol ``tiktok-hkuds``.
 
-``mmgraph run benchmarks.recipes.tiktok:lightgcn`` runs five seeds and prints the table with the baselines. Every
+``mmgraph run mmgraph.recipes.tiktok:lightgcn`` runs five seeds and prints the table with the baselines. Every
 setting below was chosen on valid; docs/results.md says how.
 """
 
 from __future__ import annotations
 
-from benchmarks.recipes.source import data_root
 from mmgraph.data import Split, published_split
 from mmgraph.data.readers import read_mmrec
 from mmgraph.experiment import Experiment
 from mmgraph.graph import EdgeDrop, ModalityKNN, ScaleFeatures
 from mmgraph.models import BPRMF, EASE, FREEDOM, MMGCN, VBPR, HeteroMMGCN, ItemKNN, LightGCN, Popularity
+from mmgraph.recipes.source import data_root
 from mmgraph.train import FitConfig
 
 

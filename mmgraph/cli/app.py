@@ -1,0 +1,51 @@
+"""The ``mmgraph`` command: its commands, and the options they share."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from mmgraph import __version__
+from mmgraph.cli import shell
+from mmgraph.cli.demo import demo
+from mmgraph.cli.encode import encode
+from mmgraph.cli.inspect import inspect
+from mmgraph.cli.recommend import recommend
+from mmgraph.cli.run import run
+
+COMMANDS = (demo, run, recommend, inspect, encode)
+
+app = typer.Typer(
+    name="mmgraph",
+    help="Graph recommenders over things that have a look, a sound and words.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            torch = version("torch")
+        except PackageNotFoundError:
+            torch = "not installed"
+        shell.say(f"mmgraph {__version__} (torch {torch})")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Graph recommenders over things that have a look, a sound and words."""
+    shell.begin(traceback=traceback)
+    # torch reads it at its first allocation: large tensors on huge pages, so that fresh memory faults far less often
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -1,0 +1,82 @@
+"""``mmgraph recommend``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say, say_table
+from mmgraph.cli.sources import load_experiment
+
+if TYPE_CHECKING:
+    from mmgraph.experiment import Experiment
+
+
+def recommend(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/lightgcn/0.")],
+    user: Annotated[list[str], typer.Option("--user", help="Raw user id; may be given several times.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many videos.")] = 10,
+    source: Annotated[str | None, typer.Option(help="The experiment's function, where it has moved.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Also say why, from the graph.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Recommend to users with a finished run: titles, scores, raw ids."""
+    with errors_for_people():
+        from mmgraph.experiment import Result, restore
+        from mmgraph.recommend import explain, find_rows, recommend_ids
+
+        result = Result.load(seed_folder(folder))
+        came_from = source or result.source
+        if came_from is None:
+            raise UsageError(f"{folder} does not say which function made it: give --source MODULE:FUNCTION")
+        experiment = _member(load_experiment(came_from), result.experiment, came_from)
+        ready = restore(result, experiment)
+        dataset = ready.split.dataset
+        rows = recommend_ids(ready.model, ready.graph, dataset, user, k).to_frame().to_dicts()
+        if why:
+            for row in rows:
+                pair = [
+                    int(find_rows(ids, [row[kind]], kind)[0])
+                    for kind, ids in (("user", dataset.user_ids), ("video", dataset.video_ids))
+                ]
+                row["why"] = explain(ready.graph, *pair, k=1).sentences(dataset)
+        if as_json:
+            print_json({"experiment": result.experiment, "seed": result.seed, "recommendations": rows})
+            return
+        for raw in user:
+            _show(f"{result.experiment}, user {raw}", [row for row in rows if str(row["user"]) == raw])
+
+
+def _show(title: str, rows: list[dict[str, Any]]) -> None:
+    columns = {"rank": "right", "title": "left", "score": "right", "video": "right"}
+    columns = {name: side for name, side in columns.items() if rows and name in rows[0]}
+    cells = [[f"{row[n]:.4f}" if n == "score" else "–" if row[n] is None else row[n] for n in columns] for row in rows]
+    say_table(title, columns, cells)
+    for row in rows:
+        if "why" in row:
+            say(f"{row['rank']}. " + ("; ".join(row["why"]) or "no path in the graph"))
+
+
+def seed_folder(folder: Path) -> Path:
+    """The folder itself when it holds a result, else its lowest seed.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder}; runs lie in runs/<experiment>/<seed>")
+    if (folder / "result.json").exists():
+        return folder
+    seeds = sorted(
+        (p.parent for p in folder.glob("*/result.json") if p.parent.name.isdigit()), key=lambda p: int(p.name)
+    )
+    return seeds[0] if seeds else folder
+
+
+def _member(experiment: Experiment, name: str, source: str) -> Experiment:
+    members = {e.name: e for e in (experiment, *experiment.baselines)}
+    if name not in members:
+        raise UsageError(f"{source} now returns {sorted(members)}, but the run is of {name!r}: give --source")
+    return members[name]

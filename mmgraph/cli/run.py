@@ -1,0 +1,118 @@
+"""``mmgraph run``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say, this_command
+from mmgraph.cli.sources import load_experiment
+
+if TYPE_CHECKING:
+    from mmgraph.experiment import Experiment, Result
+
+
+def run(
+    source: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="Or path/to/file.py:function.")],
+    seed: Annotated[int | None, typer.Option(help="One seed; without it all of the experiment's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what is finished, go on where it stopped.")] = False,
+    out: Annotated[Path, typer.Option(help="Where runs/ goes: results lie in OUT/EXPERIMENT/SEED.")] = Path("runs"),
+    baselines: Annotated[bool, typer.Option(help="Also run the experiment's baselines.")] = True,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="As fit.learning_rate=1e-3; may be given several times."),
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the table in LaTeX too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the experiment that a function returns; without --seed all its seeds, its baselines, and a table.
+
+    The epoch is chosen on valid; the test is opened once a run, at the end.
+    """
+    with errors_for_people(lambda: f"to go on: {this_command('--resume')}"):
+        experiment = changed(load_experiment(source), changes or [])
+        from mmgraph.experiment import run as run_one
+        from mmgraph.experiment import run_all, table
+
+        def tell(result: Result) -> None:
+            metrics = ", ".join(f"{name} {result.metric(name):.4f}" for name in columns(experiment))
+            line = f"{result.experiment} seed {result.seed}: test {metrics}  {result.directory}/result.json"
+            say(line, err=as_json)
+
+        progress = sys.stderr.isatty()
+        if seed is not None:
+            results = [run_one(experiment, seed, out, resume, source=source, progress=progress)]
+            tell(results[0])
+        else:
+            more = {"baselines": baselines, "source": source, "progress": progress}
+            results = run_all(experiment, out, resume, **more, report=tell)
+        if as_json:
+            print_json({"results": [described(result) for result in results]})
+        for protocol in dict.fromkeys(r.protocol for r in results if seed is None and not as_json):
+            members = [r for r in results if r.protocol == protocol]
+            for group in ("all", "warm", "cold"):
+                if all(group in r.test for r in members):
+                    shown = table(members, columns(experiment), group=group)
+                    from rich.console import Console
+
+                    Console().print(shown.rich())
+                    if latex:
+                        say(shown.latex())
+
+
+def described(result: Result) -> dict[str, Any]:
+    """A result as JSON values, with its folder."""
+    return result.model_dump() | {"directory": str(result.directory)}
+
+
+def columns(experiment: Experiment) -> list[str]:
+    """Recall and NDCG at 20, or at the largest cut-off where 20 is not measured."""
+    ks = experiment.evaluate.k
+    k = 20 if 20 in ks else max(ks)
+    return [f"recall@{k}", f"ndcg@{k}"]
+
+
+def changed(experiment: Experiment, changes: list[str]) -> Experiment:
+    """The experiment with ``FIELD=VALUE`` settings applied, each value read as JSON where it is JSON.
+
+    It is named after them, so that it gets a folder of its own, unless ``name=`` is among them. Its baselines take what
+    is measured (``evaluate.…``) and stay as they are otherwise.
+
+    Raises:
+        UsageError: text without ``=``.
+        ValueError: a field that does not exist, or a value that does not fit.
+    """
+    settings: dict[str, Any] = {}
+    for text in changes:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set {text}: write FIELD=VALUE, as --set fit.learning_rate=1e-3")
+        settings[path] = _value(value)
+    if not settings:
+        return experiment
+    if "name" not in settings:
+        words = [f"{path.rpartition('.')[2]}={_as_folder(v)}" for path, v in settings.items() if path != "seeds"]
+        settings["name"] = "-".join([experiment.name, *words])
+    measured = {path: value for path, value in settings.items() if path.startswith("evaluate")}
+    baselines = tuple(baseline.variant(measured) for baseline in experiment.baselines)
+    return experiment.variant(settings, baselines=baselines)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        return float(text)  # .5 is no JSON
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def _as_folder(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text)
