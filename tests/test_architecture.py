@@ -13,10 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mmgraph"
 
-# A file imports only from entries before its own. `report` and `demo` share a place, and `report` comes first.
+# A file imports only from entries before its own.
 ORDER = (
     *("files", "progress", "ops", "data", "features", "encoders", "graph", "nn", "losses", "models"),
-    *("recommend", "evaluate", "train", "experiment", "serve", "report", "demo", "recipes", "cli"),
+    *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "cli"),
 )
 # The command reads the environment and imports what a person names; recipes read where the data lies.
 MAY = {"cli", "recipes"}
