@@ -14,12 +14,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import polars as pl
 import torch
 from torch import Tensor
 
 from benchmarks.ops.rows import machine
-from mmgraph.data import Dataset, Features, global_time_split
+from mmgraph.data import Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.graph import build_graph
@@ -40,11 +39,8 @@ class ColdRows:
 
     def __init__(self, config: WorldConfig) -> None:
         world = generate(config)
-        features = {
-            m: Features(torch.from_numpy(world.features[m]), torch.from_numpy(world.present[m])) for m in MODALITIES
-        }
-        clicks = world.interactions.filter(pl.col("click") == 1)
-        split = global_time_split(Dataset.from_frames(clicks, world.users, world.videos, features, name="aigc"))
+        features = {m: Features.of(world.features[m], world.present[m]) for m in MODALITIES}
+        split = global_time_split(world.dataset(features, name="aigc"))
         self.fingerprint = split.dataset.fingerprint()
         self.graph = build_graph(split)
         cold = self.graph.seen.transpose().degree() == 0

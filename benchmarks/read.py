@@ -87,7 +87,7 @@ def make_exposures(path: Path, rows: int) -> None:
 
 def stream(path: Path) -> dict[str, Any]:
     """Every exposure once, a batch at a time. Runs in a process of its own."""
-    from mmgraph.data.kuaishou import read_batches
+    from mmgraph.data.readers.kuaishou import read_batches
 
     imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, busy = time.perf_counter(), time.process_time()

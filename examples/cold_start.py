@@ -5,10 +5,9 @@ python examples/cold_start.py
 
 from __future__ import annotations
 
-import polars as pl
 import torch
 
-from mmgraph.data import Dataset, Features, global_time_split
+from mmgraph.data import Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.graph import build_graph
 from mmgraph.models import ColdStart, ContentVAE, Platt, fold_in
@@ -19,11 +18,8 @@ from mmgraph.train import FitConfig, fit
 def main() -> None:
     """Trains on a small world, then adds videos and a user without training again."""
     world = generate(WorldConfig(users=300, videos=240, days=20))
-    features = {
-        m: Features(torch.from_numpy(world.features[m]), torch.from_numpy(world.present[m])) for m in MODALITIES
-    }
-    clicks = world.interactions.filter(pl.col("click") == 1)
-    dataset = Dataset.from_frames(clicks, world.users, world.videos, features, name="small-world")
+    features = {m: Features.of(world.features[m], world.present[m]) for m in MODALITIES}
+    dataset = world.dataset(features, name="small-world")
     graph = build_graph(global_time_split(dataset))
 
     torch.manual_seed(0)

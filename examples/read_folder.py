@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmgraph.data import DataError, encode_user_features, global_time_split, read_media_folder
-from mmgraph.data.inspect import inspect
+from mmgraph.data import DataError, encode_user_features, global_time_split, inspect, read_media_folder
 
 HOUR = 3600
 

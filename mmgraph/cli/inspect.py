@@ -18,7 +18,7 @@ def inspect(
     with errors_for_people():
         if not data.exists():
             raise UsageError(f"no such folder: {data}")
-        from mmgraph.data.inspect import inspect as look
+        from mmgraph.data import inspect as look
 
         report = look(data)
         if as_json:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mmgraph.data.dataset import Dataset, Entities, Features, Vocabulary
-from mmgraph.data.errors import DataError, SealedTestError, UnknownIdError
+from mmgraph.data.errors import DataError, Origin, SealedTestError, UnknownIdError
+from mmgraph.data.inspection import inspect
 from mmgraph.data.readers import (
     OGBLink,
     from_frame,
@@ -34,6 +35,7 @@ __all__ = [
     "Entities",
     "Features",
     "OGBLink",
+    "Origin",
     "Protocol",
     "SealedTestError",
     "Split",
@@ -43,6 +45,7 @@ __all__ = [
     "encode_user_features",
     "from_frame",
     "global_time_split",
+    "inspect",
     "leave_last_one_out",
     "published_split",
     "random_split",

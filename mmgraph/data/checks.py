@@ -128,6 +128,40 @@ def numbers(column: pl.Series, source: Source, dtype: Any = pl.Float32) -> pl.Se
     return values
 
 
+_EXPOSURE_TYPES = {
+    "user": pl.Int64,
+    "video": pl.Int64,
+    "request": pl.Int64,
+    "position": pl.Int64,
+    "time": pl.Float64,
+    "propensity": pl.Float32,
+    "click": pl.Int8,
+    "held_out": pl.Boolean,
+}
+
+
+def check_exposures(table: pl.DataFrame, num_users: int, num_videos: int) -> None:
+    """Raises a DataError where a table of exposures lacks user or video, has another type or a row outside the data."""
+    source = Source("exposures")
+    check_columns(table, ["user", "video"], source)
+    for column, kind in _EXPOSURE_TYPES.items():
+        if column in table.columns and table[column].dtype != kind:
+            raise source.error(f"the column is {table[column].dtype}", column=column, fix=f"cast it to {kind}")
+    for column, count in (("user", num_users), ("video", num_videos)):
+        rows = table[column]
+        bad = rows.is_null() | (rows < 0) | (rows >= count)
+        if bad.any():
+            places = bad.arg_true().to_numpy()
+            problem = f"{rows[int(places[0])]!r} is none of the {count} rows"
+            raise source.error(problem, rows=places, column=column, fix="map the raw ids to rows first")
+    if "propensity" in table.columns:
+        bad = ~table["propensity"].is_between(0, 1, closed="right").fill_null(True)
+        if bad.any():
+            places = bad.arg_true().to_numpy()
+            problem = f"{table['propensity'][int(places[0])]!r} is no chance"
+            raise source.error(problem, rows=places, column="propensity", fix="give chances above 0 and up to 1")
+
+
 def pair_keys(frame: pl.DataFrame, num_videos: int) -> NDArray[np.int64]:
     """user·V + video for each row [E]: one integer a pair."""
     keys = frame["user"].to_numpy() * np.int64(max(num_videos, 1))

@@ -18,6 +18,7 @@ from mmgraph.data.checks import (
     Duplicates,
     TimeUnit,
     check_columns,
+    check_exposures,
     finite_matrix,
     numbers,
     pair_keys,
@@ -25,7 +26,7 @@ from mmgraph.data.checks import (
     times,
     to_polars,
 )
-from mmgraph.data.errors import DataError, Findings, Source
+from mmgraph.data.errors import DataError, Findings, Origin, Source
 from mmgraph.data.vocabulary import Vocabulary, as_tensor
 
 __all__ = ["Dataset", "Entities", "Features", "Vocabulary"]
@@ -150,9 +151,15 @@ class Dataset:
         user_features: [U, D] float32 or None.
         media: ``image`` | ``audio`` | ``video`` -> the files of each video row, ``[]`` where there are none.
         entities: name -> :class:`Entities`.
+        exposures: what was shown, one row a showing, or None where nobody knows. ``user`` and ``video`` Int64 rows;
+            where known ``request`` Int64 (what was shown together), ``position`` Int64 (place in it, from 0), ``time``
+            Float64 UTC seconds, ``propensity`` Float32 (the chance of being shown, in (0, 1]), ``click`` Int8 (1 taken,
+            0 shown and ignored, null unknown), ``held_out`` Boolean (belongs to a test whose outcome is unknown); any
+            other signal under its own name. A split says what of it may be known: :meth:`Split.exposures`.
+        origin: where it was read from, and how.
 
     Raises:
-        DataError: sizes that do not fit together.
+        DataError: sizes that do not fit together, or an exposure outside the rows.
     """
 
     name: str
@@ -165,8 +172,12 @@ class Dataset:
     user_features: Tensor | None = None
     media: Mapping[str, list[list[Path]]] = field(default_factory=dict)
     entities: Mapping[str, Entities] = field(default_factory=dict)
+    exposures: pl.DataFrame | None = None
+    origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
+        if self.exposures is not None:
+            check_exposures(self.exposures, self.num_users, self.num_videos)
         fix = "give one row for each id, in vocabulary order"
         for what, table, count in (
             ("users", self.users, len(self.user_ids)),
@@ -398,6 +409,7 @@ class Dataset:
             ),
             users=self.users[users],
             videos=self.videos[videos],
+            exposures=None if self.exposures is None else _kept(self.exposures, new_user, new_video),
             features={m: f.take(videos) for m, f in self.features.items()},
             user_features=None if self.user_features is None else self.user_features[torch.from_numpy(users)],
             media={kind: [files[v] for v in videos] for kind, files in self.media.items()},
@@ -453,6 +465,13 @@ def media_rows(videos: Vocabulary, files: Mapping[Any, Sequence[Path]]) -> list[
     for key, row in zip(raw, videos.rows(raw).tolist()):
         rows[row] = sorted(Path(p) for p in files[key])
     return rows
+
+
+def _kept(exposures: pl.DataFrame, new_user: NDArray[np.int64], new_video: NDArray[np.int64]) -> pl.DataFrame:
+    """The exposures whose user and video are still there, in the new rows."""
+    user, video = new_user[exposures["user"].to_numpy()], new_video[exposures["video"].to_numpy()]
+    renamed = exposures.with_columns(user=pl.Series(user), video=pl.Series(video))
+    return renamed.filter((pl.col("user") >= 0) & (pl.col("video") >= 0))
 
 
 def _source(source: Source | str | Path | None) -> Source:

@@ -143,3 +143,18 @@ class Source:
         if self.first_line is not None:
             return {"file": self.file, "line": self.first_line + int(row)}
         return {"file": self.file, "row": int(row)}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset came from and what its reader decided, so that nothing is guessed without a word.
+
+    Args:
+        layout: the layout that was read, such as ``MovieLens``; empty for tables in memory.
+        files: the files that were read (a folder stands for all that is in it).
+        notes: one sentence for each thing that the content decided: separator, date order, columns renamed.
+    """
+
+    layout: str = ""
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()

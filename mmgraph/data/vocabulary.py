@@ -109,9 +109,24 @@ class Vocabulary:
         return rows
 
     def raw(self, rows: Iterable[int] | NDArray | Tensor) -> list[Any]:
-        """The raw id of each row."""
-        index = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows, dtype=np.int64)
-        return self.ids.gather(index).to_list() if index.size else []
+        """The raw id of each row [n]; a mask is no list of rows.
+
+        Raises:
+            TypeError: rows that are not whole numbers.
+            IndexError: a row below 0 or from ``len(self)`` on.
+        """
+        if isinstance(rows, Tensor):
+            rows = rows.detach().cpu().numpy()
+        index = np.asarray(rows if isinstance(rows, (np.ndarray, Sequence, pl.Series)) else list(rows)).reshape(-1)
+        if not index.size:
+            return []
+        if index.dtype.kind not in "iu":
+            raise TypeError(f"rows of type {index.dtype}: give whole numbers from 0 to {len(self) - 1}")
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= len(self):
+            bad = low if low < 0 else high
+            raise IndexError(f"row {bad} is outside the {len(self)} ids: rows go from 0 to {len(self) - 1}")
+        return self.ids.gather(index).to_list()
 
     @cached_property
     def _index(self) -> tuple[str, Any]:

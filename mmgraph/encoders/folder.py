@@ -174,7 +174,7 @@ def encode_folder(
 
 def _read(data: Path, signal: str | None) -> Dataset:
     """The folder's videos, media and interactions; repeated interactions do not matter here."""
-    from mmgraph.data.inspect import read_any
+    from mmgraph.data.inspection import read_any
     from mmgraph.data.readers import read_media_folder
 
     if not (data / "interactions.csv").exists() and not (data / "videos.csv").exists():

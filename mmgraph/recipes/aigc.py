@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 import torch
 
 from mmgraph.data import Dataset, Features
@@ -55,8 +54,7 @@ def _features(source: World, modality: str) -> Features:
 
 
 def _clicked(source: World, features: dict[str, Features], name: str) -> Dataset:
-    clicks = source.interactions.filter(pl.col("click") == 1)
-    return Dataset.from_frames(clicks, source.users, source.videos, features, name=name)
+    return source.dataset(features, name=name)
 
 
 def split() -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.data import DataError, Dataset, Entities, Features, Vocabulary
+from mmgraph.data import DataError, Dataset, Entities, Features, Origin, Vocabulary
 from mmgraph.data.checks import (
     check_columns,
     finite_matrix,
@@ -298,3 +299,40 @@ def test_hashes_tell_ids_apart():
     one, two = pl.DataFrame({"user": [0, 1], "video": [1, 0]}), pl.DataFrame({"user": [1, 0], "video": [0, 1]})
     assert hash_pairs(one, 2) == hash_pairs(two, 2)
     assert hash_pairs(one, 2) != hash_pairs(one[:1], 2)
+
+
+def exposures(**columns) -> pl.DataFrame:
+    return pl.DataFrame({"user": [0, 1, 1], "video": [0, 1, 2], **columns})
+
+
+def test_exposures_are_rows_of_the_dataset():
+    dataset = Dataset.from_frames({"user": [0, 1], "video": [0, 1]}, videos={"video_id": [0, 1, 2]})
+    shown = replace(dataset, exposures=exposures(propensity=pl.Series([0.5, 1.0, None], dtype=pl.Float32)))
+    assert shown.exposures is not None
+    assert len(shown.exposures) == 3
+    for bad, message in (
+        (exposures(video=[0, 1, 3]), r"exposures, row 2, column 'video': 3 is none of the 3 rows"),
+        (exposures(user=[0, -1, 0]), r"row 1, column 'user': -1 is none of the 2 rows"),
+        (exposures(click=[1, 0, 1]), "column 'click': the column is Int64. Fix: cast it to Int8"),
+        (exposures(propensity=pl.Series([0.5, 0.0, 1.5], dtype=pl.Float32)), r"0\.0 is no chance; also in row 2"),
+        (pl.DataFrame({"user": [0]}), "column 'video': the column is missing"),
+    ):
+        with pytest.raises(DataError, match=message):
+            replace(dataset, exposures=bad)
+
+
+def test_a_dataset_says_where_it_came_from():
+    made = Dataset.from_frames(FRAME)
+    assert made.origin == Origin("", (), ())
+    told = replace(made, origin=Origin("CSV", (Path("a.csv"),), ("a.csv: separated by tabs",)))
+    assert told.where(pl.col("like") > 0).origin == told.origin
+    assert told.fingerprint() == made.fingerprint(), "what it is, not where it lay"
+
+
+def test_the_core_keeps_the_exposures_that_are_left():
+    log = {"user": [0, 0, 1, 1, 2], "video": [0, 1, 0, 1, 2]}
+    data = Dataset.from_frames(log)
+    data = replace(data, exposures=pl.DataFrame({"user": [0, 2, 1, 1], "video": [1, 0, 2, 0]}))
+    left = data.k_core(2)
+    assert left.exposures is not None
+    assert left.exposures.rows() == [(0, 1), (1, 0)]

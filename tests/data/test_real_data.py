@@ -18,7 +18,7 @@ from mmgraph.data import (
     read_movielens,
     read_sequences,
 )
-from mmgraph.data.inspect import inspect
+from mmgraph.data.inspection import inspect
 
 
 def counts(dataset: Dataset) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -312,3 +313,54 @@ def test_published_split_can_carve_valid_out_of_train():
         published_split(all_splits(base)[5].dataset, "x", valid_ratio=0.2)
     with pytest.raises(ValueError, match="valid_ratio=1"):
         published_split(dataset, "part", valid_ratio=1)
+
+
+@pytest.mark.parametrize(
+    "make", [random_split, cold_video_split, partial(published_split, column="x", valid_ratio=0.1)]
+)
+@pytest.mark.parametrize(("seed", "error"), [(None, TypeError), (1.0, TypeError), (True, TypeError), (-1, ValueError)])
+def test_a_draw_that_nobody_can_repeat_is_refused(make, seed, error):
+    dataset = world()
+    dataset = replace(dataset, interactions=dataset.interactions.with_columns(x=pl.int_range(pl.len()) % 2 * 2))
+    with pytest.raises(error, match="seed="):
+        make(dataset, seed=seed)
+
+
+def plays() -> Dataset:
+    frame = {"user": [0] * 5 + [1] * 4, "video": [7, 8, 7, 7, 7, 7, 8, 7, 7], "time": [1, 2, 3, 4, 5, 1, 2, 3, 4]}
+    return Dataset.from_frames(frame, duplicates="keep")
+
+
+def test_what_is_had_again_is_not_masked():
+    kept = leave_last_one_out(plays(), repeats="keep")
+    assert (len(kept.seen("valid")), len(kept.seen("test"))) == (5, 7)
+    assert kept.masked("test").is_empty()
+    assert kept.masked("valid").columns == kept.train.columns
+    once = leave_last_one_out(Dataset.from_frames({"user": [0] * 4, "video": [1, 2, 3, 4], "time": [1, 2, 3, 4]}))
+    assert once.masked("test").equals(once.seen("test"))
+    assert once.masked("valid").equals(once.train)
+
+
+def shown(dataset: Dataset, rows: list[tuple[int, int, float]]) -> Dataset:
+    table = pl.DataFrame(rows, schema={"user": pl.Int64, "video": pl.Int64, "time": pl.Float64}, orient="row")
+    return replace(dataset, exposures=table)
+
+
+def test_exposures_do_not_tell_of_what_is_held_out():
+    log = {"user": [0] * 4 + [1] * 4, "video": [0, 1, 2, 3] * 2, "time": [10, 20, 30, 40, 15, 25, 35, 45]}
+    # user 0 was shown 4 before and after its valid moment, and 3, its test, early; user 1 was shown 2, its valid
+    data = Dataset.from_frames(log, videos={"video_id": range(5)})
+    data = shown(data, [(0, 4, 25.0), (0, 4, 31.0), (0, 3, 5.0), (0, 4, 41.0), (1, 2, 1.0), (1, 0, 44.0), (1, 4, 50.0)])
+    split = leave_last_one_out(data)
+    assert split.exposures("valid").rows() == [(0, 4, 25.0)]
+    assert split.exposures("test").rows() == [(0, 4, 25.0), (0, 4, 31.0), (1, 2, 1.0), (1, 0, 44.0)]
+    assert split.dataset.exposures.equals(split.exposures("test")), "nothing reachable tells more"
+    whole = global_time_split(data, (0.5, 0.25, 0.25))  # valid from 30, test from 40
+    assert whole.exposures("test").rows() == [(0, 4, 25.0)], "valid is hidden too under seen_at_test=train"
+    published = replace(data, interactions=data.interactions.with_columns(x=pl.Series([0, 0, 1, 2, 0, 0, 1, 2])))
+    by_label = published_split(published, "x", seen_at_test="train+valid")
+    assert len(by_label.exposures("test")) == 6, "no order: only the held-out pairs"
+    assert len(by_label.exposures("valid")) == 5
+    assert leave_last_one_out(replace(data, exposures=None)).exposures("valid") is None
+    marked = replace(data, exposures=data.exposures.with_columns(held_out=pl.Series([False, True] + [False] * 5)))
+    assert len(leave_last_one_out(marked).exposures("test")) == 3

@@ -211,3 +211,16 @@ def test_factors_are_one_level_of_each_a_video():
     for levels, count in zip(factors, (config.topics, config.styles, config.sounds), strict=True):
         assert levels.shape == (50,)
         assert set(np.unique(levels)) <= set(range(count))
+
+
+def test_a_world_is_a_dataset_of_its_clicks_and_showings(tiny: World):
+    dataset = tiny.dataset(name="tiny")
+    user, video = _rows(tiny)
+    clicked = tiny.interactions["click"].to_numpy() == 1
+    assert dataset.interactions.select("user", "video").rows() == list(zip(user[clicked], video[clicked], strict=True))
+    assert dataset.exposures is not None
+    assert dataset.exposures["video"].to_list() == video.tolist()
+    assert dataset.exposures["click"].to_list() == clicked.astype(int).tolist()
+    assert dataset.exposures["position"].to_list() == tiny.interactions["position"].to_list()
+    assert (dataset.features["audio"].present.numpy() == tiny.present["audio"]).all()
+    assert list(tiny.dataset({}).features) == []

@@ -94,3 +94,15 @@ def test_equality_and_empty():
     assert Vocabulary([]).find([3]).tolist() == [-1]
     assert Vocabulary(["a"]).raw([]) == []
     assert repr(Vocabulary([1, 2, 3, 4])) == "Vocabulary(4 ids: 1, 2, 3, …)"
+
+
+@pytest.mark.parametrize("rows", [[-1], [0, 3], np.array([3]), torch.tensor([-2])])
+def test_a_row_outside_the_ids_is_no_row(rows):
+    with pytest.raises(IndexError, match=r"outside the 3 ids: rows go from 0 to 2"):
+        Vocabulary(["a", "b", "c"]).raw(rows)
+
+
+@pytest.mark.parametrize("rows", [[0.5], torch.tensor([1.0]), np.array([True, False, True]), ["a"]])
+def test_rows_are_whole_numbers(rows):
+    with pytest.raises(TypeError, match="give whole numbers from 0 to 2"):
+        Vocabulary(["a", "b", "c"]).raw(rows)

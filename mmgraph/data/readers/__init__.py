@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgraph.data.readers.frames import from_frame, read_csv, read_parquet
+from mmgraph.data.readers.csv_parquet import from_frame, read_csv, read_parquet
 from mmgraph.data.readers.lists import read_lightgcn, read_sequences
 from mmgraph.data.readers.media_folder import read_media_folder
 from mmgraph.data.readers.mmrec import read_mmrec

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import in_order, order_column, shuffled_pairs, sum_to_one
+from mmgraph.data.split.queues import check_seed, in_order, order_column, shuffled_pairs, sum_to_one
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -24,7 +24,7 @@ def random_split(
 
     The draw depends on the pairs and the seed, not on the row order of the file.
     """
-    shares = sum_to_one(ratios)
+    shares, seed = sum_to_one(ratios), check_seed(seed)
     queues, pair = shuffled_pairs(dataset, seed)
     return Split(
         dataset,

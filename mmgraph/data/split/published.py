@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import shuffled_pairs
+from mmgraph.data.split.queues import check_seed, shuffled_pairs
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -60,6 +60,7 @@ def published_split(
             raise ValueError(f"valid_ratio={valid_ratio}: give a share between 0 and 1")
         if (part == 1).any():
             raise DataError("valid_ratio was given but the split ships a valid part", column=column, fix="leave it out")
+        seed = check_seed(seed)
         part = _carve_valid(dataset, part, valid_ratio, seed)
     return Split(
         dataset,

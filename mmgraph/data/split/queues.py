@@ -68,6 +68,19 @@ def shuffled_pairs(
     return Queues.of(keys // max(dataset.num_videos, 1), draw), pair
 
 
+def check_seed(seed: int) -> int:
+    """The seed of a draw.
+
+    Raises:
+        TypeError, ValueError: it is no whole number from 0 on: a draw that nobody can repeat has no protocol id.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed={seed!r}: give a whole number from 0 on, so that the split can be made again")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: give a whole number from 0 on")
+    return int(seed)
+
+
 def order_column(dataset: Dataset, order_by: str | None) -> str:
     """The column to order by: ``order_by`` when given, else ``time``, else ``position``.
 

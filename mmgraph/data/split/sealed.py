@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmgraph.data.checks import pair_keys
 from mmgraph.data.dataset import Dataset, hash_pairs
 from mmgraph.data.errors import DataError, SealedTestError
+from mmgraph.data.split.exposed import known_exposures
 from mmgraph.data.split.protocol import Protocol, SeenAtTest
 
 Repeats = Literal["error", "keep"]
@@ -76,7 +77,11 @@ class Split:
         )
         self.protocol_id = self.protocol.id
         self.train, self.valid = train, valid
-        self.dataset = replace(dataset, interactions=pl.concat([train, valid], rechunk=False))
+        self.dataset = replace(
+            dataset,
+            interactions=pl.concat([train, valid], rechunk=False),
+            exposures=known_exposures(dataset, test, self.protocol.parameters),
+        )
         self.num_test = len(test)
         self._test = test
         self._openings: list[str] = []
@@ -131,12 +136,28 @@ class Split:
         return tuple(self._openings)
 
     def seen(self, stage: Literal["valid", "test"]) -> pl.DataFrame:
-        """The interactions known when this part is ranked: the edges of the graph, and the pairs that are masked."""
+        """The interactions known when this part is ranked: the edges of the graph."""
         if stage not in ("valid", "test"):
             raise ValueError(f"stage={stage!r}: use 'valid' or 'test'")
         if stage == "test" and self.protocol.seen_at_test == "train+valid":
             return self.dataset.interactions
         return self.train
+
+    def masked(self, stage: Literal["valid", "test"]) -> pl.DataFrame:
+        """The interactions whose videos are left out of their user's ranking: the seen ones, or none with
+        ``repeats="keep"``."""
+        seen = self.seen(stage)
+        return seen.clear() if self.protocol.parameters.get("repeats") == "keep" else seen
+
+    def exposures(self, stage: Literal["valid", "test"]) -> pl.DataFrame | None:
+        """What was shown, as far as it is known when this part is ranked; None where the dataset does not say.
+
+        A showing of a held-out pair is left out, and where time orders the parts so is all that was shown since the
+        first held-out interaction (of the user, or of all under ``global_time_split``).
+        """
+        if len(self.seen(stage)) == len(self.dataset.interactions):
+            return self.dataset.exposures
+        return known_exposures(self.dataset, self.valid, self.protocol.parameters)
 
 
 def _refuse_repeats(dataset: Dataset, part: NDArray[np.integer], method: str) -> None:

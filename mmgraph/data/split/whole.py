@@ -8,7 +8,7 @@ import numpy as np
 
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import order_column, sum_to_one
+from mmgraph.data.split.queues import check_seed, order_column, sum_to_one
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -57,7 +57,7 @@ def cold_video_split(
 
     The ratios count videos that have interactions; all interactions of a video are in its part.
     """
-    shares = sum_to_one(ratios)
+    shares, seed = sum_to_one(ratios), check_seed(seed)
     video = dataset.interactions["video"].to_numpy()
     watched = np.unique(video)
     shuffled = np.random.default_rng(seed).permutation(watched)

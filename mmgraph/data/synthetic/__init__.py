@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mmgraph.data.synthetic.config import MODALITIES, WorldConfig
-from mmgraph.data.synthetic.files import read_world, write
+from mmgraph.data.synthetic.factors import Factors, Tastes
 from mmgraph.data.synthetic.media import picture, render, sound_track
-from mmgraph.data.synthetic.world import Factors, Tastes, World, generate
+from mmgraph.data.synthetic.on_disk import read_world, write
+from mmgraph.data.synthetic.world import World, generate
 
 __all__ = [
     "MODALITIES",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmgraph.data.synthetic.config import WorldConfig
+from mmgraph.data.synthetic.factors import Factors
 from mmgraph.data.synthetic.words import GENERATORS
-
-if TYPE_CHECKING:
-    from mmgraph.data.synthetic.config import WorldConfig
-    from mmgraph.data.synthetic.world import Factors
 
 WIDTHS = {"text": 64, "visual": 128, "audio": 48}
 # How strongly each modality shows (topic, style, sound): words name the topic, a picture its style and, less,

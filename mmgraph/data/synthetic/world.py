@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from mmgraph.data.dataset import Dataset, Features
 from mmgraph.data.synthetic.config import MODALITIES, WorldConfig
+from mmgraph.data.synthetic.factors import Factors, Floats, Ints, Tastes
 from mmgraph.data.synthetic.features import make_features
 from mmgraph.data.synthetic.words import GENERATORS, prompt, title
 
 DAY = 86_400.0
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-class Factors(NamedTuple):
-    """Levels of the three factors, one of each per video: [V] int64."""
-
-    topic: Ints
-    style: Ints
-    sound: Ints
-
-
-class Tastes(NamedTuple):
-    """What users think of the levels of one factor, at the first and towards the last moment: [U, levels]."""
-
-    first: Floats
-    second: Floats
-
-    def at(self, angle: ArrayLike) -> Floats:
-        """The taste turned by `angle` [] or [U, 1]: cos·first + sin·second, which keeps its variance."""
-        return np.cos(angle) * self.first + np.sin(angle) * self.second
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +53,26 @@ class World:
         rows = np.arange(self.config.users) if users is None else np.asarray(users, dtype=np.int64)
         columns = np.arange(self.config.videos) if videos is None else np.asarray(videos, dtype=np.int64)
         return _preference(self, turn(self.config, time), rows, columns)
+
+    def dataset(self, features: Mapping[str, Features] | None = None, *, name: str = "world") -> Dataset:
+        """Its clicks as a dataset with users, videos, features and, as exposures, all that was shown.
+
+        Args:
+            features: modality -> features, in place of the world's own.
+            name: the dataset's name.
+        """
+        if features is None:
+            features = {m: Features.of(values, self.present[m]) for m, values in self.features.items()}
+        clicks = self.interactions.filter(pl.col("click") == 1)
+        made = Dataset.from_frames(clicks, self.users, self.videos, features, name=name)
+        shown = self.interactions.select(
+            pl.Series("user", made.user_ids.rows(self.interactions["user_id"])),
+            pl.Series("video", made.video_ids.rows(self.interactions["video_id"])),
+            pl.col("position").cast(pl.Int64),
+            pl.col("timestamp").cast(pl.Float64).alias("time"),
+            pl.col("click").cast(pl.Int8),
+        )
+        return replace(made, exposures=shown)
 
     def truth(self) -> dict[str, NDArray]:
         """The latent truth as arrays, as `truth.npz` holds it."""

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mmgraph.data.errors import DataError
-from mmgraph.data.kuaishou import (
+from mmgraph.data.readers.kuaishou import (
     FACE_COLUMNS,
     KuaishouChallenge,
     read_batches,

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from mmgraph.data import DataError, Dataset
-from mmgraph.data.inspect import Report, inspect, inspect_folder, read_any
+from mmgraph.data.inspection import Report, inspect, inspect_folder, read_any
 from tests.data import layouts
 
 
