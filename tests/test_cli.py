@@ -262,6 +262,7 @@ def test_set_changes_the_experiment_and_names_it_after_the_change(recipe):
     ("setting", "says"),
     [
         ("model_args.kk=3", "ItemKNN has no argument 'kk'; did you mean 'k'?"),
+        ("fit.lr=1", "FitConfig has no setting 'lr'; did you mean 'learning_rate'?"),
         ("fi.learning_rate=1", "Experiment has no field 'fi'"),
         ("model_args.k", "write FIELD=VALUE"),
         ("fit.epochs=-1", "epochs"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +34,7 @@ def encode(
         chosen = {"text": text, "image": image, "audio": audio, "video": video, "generation": generation}
         columns = None if text_columns is None else [name.strip() for name in text_columns.split(",")]
         where = {"out": out, "store": store, "device": device}
-        summary = encode_folder(data, **chosen, text_columns=columns, **where, progress=sys.stderr.isatty())
+        summary = encode_folder(data, **chosen, text_columns=columns, **where, progress=True)
         if as_json:
             print_json(summary.model_dump(mode="json"))
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,12 +42,11 @@ def run(
             line = f"{result.experiment} seed {result.seed}: test {metrics}  {result.directory}/result.json"
             say(line, err=as_json)
 
-        progress = sys.stderr.isatty()
         if seed is not None:
-            results = [run_one(experiment, seed, out, resume, source=source, progress=progress)]
+            results = [run_one(experiment, seed, out, resume, source=source, progress=True)]
             tell(results[0])
         else:
-            more = {"baselines": baselines, "source": source, "progress": progress}
+            more = {"baselines": baselines, "source": source, "progress": True}
             results = run_all(experiment, out, resume, **more, report=tell)
         if as_json:
             print_json({"results": [described(result) for result in results]})

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
+from mmgraph.config import Config
 from mmgraph.evaluate.metrics import average_popularity, coverage, gini, mann_whitney_auc, top_k_metrics
 from mmgraph.ops import CSR, best_of, topk
 from mmgraph.recommend import ranks_by_dot_product, score_block, user_blocks
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 GroupName = Literal["all", "warm", "cold", "activity"]
 
 
-class EvalConfig(BaseModel):
+class EvalConfig(Config):
     """What to measure. Frozen; unknown keys are refused.
 
     Attributes:
@@ -37,8 +38,6 @@ class EvalConfig(BaseModel):
         auc: also ``auc``, ``gauc`` and ``user_auc``, which need every score sorted: several times the cost of the rest.
         block_size: users scored at once; by default as many as fit in a fixed block of scores.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: tuple[int, ...] = (5, 10, 20, 50)
     groups: tuple[GroupName, ...] = ("all", "warm", "cold", "activity")

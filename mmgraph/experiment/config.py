@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmgraph.config import Config
 from mmgraph.evaluate import EvalConfig
 from mmgraph.models.base import Recommender
 from mmgraph.train import FitConfig
 
 
-class Experiment(BaseModel):
+class Experiment(Config):
     """A model, the split it is measured on, and how it is trained. Frozen; unknown keys are refused.
 
     A recipe is a function that returns one; a variant calls its parent and changes what differs::
@@ -42,7 +43,7 @@ class Experiment(BaseModel):
         baselines: experiments for the same table, run by the command line beside this one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: str
     split: Callable[[], Any]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from mmgraph.config import Config
 from mmgraph.graph.samplers import epoch_generator
 from mmgraph.models.base import Recommender
 from mmgraph.train.allocator import return_unused_memory, reuse_freed_memory
@@ -29,14 +30,12 @@ UNUSED = 4 << 30  # bytes that the allocator may keep free from one epoch to the
 Validate = Callable[[Recommender], dict[str, float]]
 
 
-class FitConfig(BaseModel):
+class FitConfig(Config):
     """How a model is trained. Unknown keys are refused.
 
     Adam with ``learning_rate`` and ``weight_decay``; every ``eval_every`` epochs the model is validated, and training
     stops when ``monitor`` has not risen for ``patience`` validations. The best epoch's weights are what remains.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=1000, ge=0)
     batch_size: int = Field(default=2048, ge=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from mmgraph.config import Config
 from mmgraph.data.synthetic.words import SOUNDS, STYLES, TOPICS
 
 MODALITIES = ("text", "visual", "audio", "generation")
@@ -24,7 +25,7 @@ def _checked(given: Mapping[str, float], default: float, field: str) -> dict[str
     return _each(default) | dict(given)
 
 
-class WorldConfig(BaseModel):
+class WorldConfig(Config):
     """Size and strengths of a world of generated videos (see `docs/synthetic-world.md` for the choice model).
 
     Everything random in a world follows from `seed` alone, in any process.
@@ -36,8 +37,6 @@ class WorldConfig(BaseModel):
     nothing. `coverage[m]` in [0, 1] is the share of videos that have modality m at all. `start` is the first
     moment, UTC seconds.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     users: int = Field(default=2000, ge=2)
     videos: int = Field(default=1500, ge=4)
