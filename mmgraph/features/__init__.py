@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem
 from mmgraph.features.passports import NoiseCheck, Passport, noise_check, passport
+from mmgraph.features.standardise import Standardiser
 from mmgraph.features.store import EncodeReport, FeatureStore, Stored, StoreWriteError
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NoiseCheck",
     "Passport",
     "Problem",
+    "Standardiser",
     "StoreWriteError",
     "Stored",
     "noise_check",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.features.standardise import Standardiser
 from mmgraph.ops import knn
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ class ScaleFeatures:
         for modality in graph.modalities:
             x = graph[modality].x
             if len(x):
-                centred = x - x.mean(0)
-                spread = centred.square().mean(0).sqrt().clamp_min(1e-6)
-                out[modality].x = F.normalize(centred / spread, dim=1)
+                out[modality].x = Standardiser.fit(x)(x, unit=True)
         return out
 
 

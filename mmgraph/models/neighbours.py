@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmgraph.features.standardise import Standardiser
 from mmgraph.models.base import Embeddings, Recommender, Rows
 from mmgraph.ops import CSR, spmm
 
@@ -151,10 +152,8 @@ def feature_rows(features: Mapping) -> Tensor:
     """Modalities side by side, columns standardised over present rows, rows of unit norm, absent rows 0: [V, ΣD]."""
     parts = []
     for feature in features.values():
-        x = feature.values[feature.present]
-        out = torch.zeros_like(feature.values)
-        out[feature.present] = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-8)
-        parts.append(out)
+        standard = Standardiser.fit(feature.values, feature.present)
+        parts.append(standard(feature.values, feature.present))
     return torch.nn.functional.normalize(torch.cat(parts, 1), dim=1)
 
 

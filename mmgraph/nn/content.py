@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmgraph.features.standardise import Standardiser
 from mmgraph.nn.vae import LOG_VAR_RANGE, product_of_experts
 
 if TYPE_CHECKING:
@@ -64,14 +65,9 @@ class ContentInput(nn.Module):
             x = feature.values[rows].double()
             if not len(x):
                 continue
-            centred = x - x.mean(0)
-            if m in self.whiten:
-                size, axes = torch.linalg.eigh(centred.T @ centred / len(x))
-                transform = axes * (size.clamp_min(0) + size[-1].clamp_min(1e-12) / 100).rsqrt()
-            else:
-                transform = torch.diag(1 / centred.square().mean(0).sqrt().clamp_min(1e-6))
-            self.get_buffer(f"mean_{m}").copy_(x.mean(0))
-            self.get_buffer(f"transform_{m}").copy_(transform)
+            standard = Standardiser.fit(x, whiten=m in self.whiten)
+            self.get_buffer(f"mean_{m}").copy_(standard.mean)
+            self.get_buffer(f"transform_{m}").copy_(standard.matrix)
 
     def forward(
         self, features: Mapping[str, Features], rows: Tensor | None = None
