@@ -9,14 +9,17 @@ synced before the call returns (:func:`append_line`, :func:`read_lines`); a fold
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 _HASH = "content_hash"
 _BLANK = "0" * 32
@@ -36,6 +39,15 @@ class WriteFailed(OSError):
     def __str__(self) -> str:
         """The message, without the error number."""
         return str(self.args[-1])
+
+    @classmethod
+    def about(
+        cls, error: OSError, path: str | Path, state: str = "What was there before is whole", advice: str = ""
+    ) -> Self:
+        """The error about ``path``: the system's reason, what became of the work, what to do."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "Make room and run again" if full else advice or "Give a place that can be written"
+        return cls(error.errno, f"cannot write {path}: {error.strerror or error}. {state}. {advice}")
 
 
 def hash_bytes(content: bytes) -> str:
@@ -68,22 +80,70 @@ def write_atomically(path: Path, content: bytes) -> str:
     Raises:
         WriteFailed: the disk is full, the folder is read-only, …; nothing half-written is left.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with open_atomically(path) as file:
+        file.write(content)
+    return hash_bytes(content)
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into, which takes its place when the block ends without an error: for what writes by itself.
+
+    ::
+
+        with open_atomically(folder / "checkpoint.pt") as file:
+            torch.save(state, file)
+
+    Raises:
+        WriteFailed: as :func:`write_atomically`, also where the writer turned the system's error into one of its own.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
+        with _Remembering(io.FileIO(part, "x")) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise WriteFailed(
-            error.errno, f"cannot write {path}: {error.strerror or error}. What was there before is whole"
-        ) from error
-    return hash_bytes(content)
+        failed = error if isinstance(error, OSError) else None if file is None else file.failed
+        if failed is None or isinstance(failed, WriteFailed):
+            raise
+        raise WriteFailed.about(failed, path) from error
+
+
+class _Remembering(io.BufferedWriter):
+    """A writer that keeps the system's error: in its place torch.save raises a RuntimeError about positions."""
+
+    failed: OSError | None = None
+
+    def write(self, data, /) -> int:
+        """As a file's."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failed = error
+            raise
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Makes a folder that is about to be written to.
+
+    Raises:
+        WriteFailed: it cannot be made, or not be written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise WriteFailed.about(error, folder, "Nothing was written") from error
+    return folder
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mmgraph.data.dataset import Dataset, Features
+from mmgraph.data.files import write_atomically
 from mmgraph.encoders.base import Encoder
 from mmgraph.encoders.captions import caption_text
 from mmgraph.encoders.generation import GENERATION_FIELDS
 from mmgraph.features.encoded import Encoded, Problem
 from mmgraph.features.store import EncodeReport, FeatureStore
-from mmgraph.files import write_atomically
 
 TEXT_COLUMNS = ("title", "description", "caption", "tags", "genres")
 FrameMode = Literal["mean", "flat"]

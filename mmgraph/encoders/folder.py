@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from mmgraph.data.dataset import Dataset
+from mmgraph.data.files import write_atomically
 from mmgraph.encoders.audio import HuggingFaceAudio, MFCCStatistics
 from mmgraph.encoders.base import Encoder
 from mmgraph.encoders.extraction import extract_with_report, generation_records, text_columns_of
@@ -22,7 +23,6 @@ from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, min
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
 from mmgraph.features.passports import Passport, passport
 from mmgraph.features.store import EncodeReport, FeatureStore, make_folder
-from mmgraph.files import write_atomically
 
 
 class EncodeSummary(BaseModel):

@@ -26,14 +26,14 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from mmgraph.data.files import WriteFailed, write_atomically
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem, assemble, source_name
-from mmgraph.files import WriteError, write_atomically
 from mmgraph.progress import progress as show_progress
 
 _STALE_SECONDS = 3600.0
 
 
-class StoreWriteError(WriteError):
+class StoreWriteError(WriteFailed):
     """The store cannot be written (a full disk, for one). What was stored before is whole."""
 
 
@@ -218,7 +218,7 @@ class FeatureStore:
                 write_atomically(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise _write_error(error, folder, "Nothing was encoded") from error
-        for path in folder.glob(".*.tmp"):
+        for path in folder.glob(".*.part"):
             try:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()

@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmgraph.data import files
 from mmgraph.data.files import (
@@ -20,6 +22,8 @@ from mmgraph.data.files import (
     append_line,
     hash_bytes,
     hash_file,
+    make_folder,
+    open_atomically,
     owned,
     read_json,
     read_lines,
@@ -128,3 +132,60 @@ def test_a_folder_has_one_owner_who_is_named_and_the_kernel_frees_it(tmp_path):
     with owned(tmp_path), pytest.raises(FolderInUse, match=f"process {os.getpid()} "), owned(tmp_path):
         pass
     assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+@pytest.fixture
+def small_disk():
+    """The kernel stops every file at 1,000 bytes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_writer_that_hides_the_systems_error_is_seen_through(tmp_path, small_disk) -> None:
+    path = tmp_path / "model.pt"
+    with pytest.raises(WriteFailed, match=r"cannot write .*model\.pt"), open_atomically(path) as file:
+        torch.save({"weight": torch.zeros(10_000)}, file)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_block_passes_and_leaves_nothing(tmp_path) -> None:
+    path = tmp_path / "b.bin"
+    write_atomically(path, b"old")
+
+    def stopped() -> None:
+        with open_atomically(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_bytes_and_then_the_name_are_synced(tmp_path, monkeypatch) -> None:
+    order = []
+    real_replace = Path.replace
+
+    def fsync(handle: int) -> None:
+        order.append("folder" if os.path.samestat(os.fstat(handle), tmp_path.stat()) else "file")
+
+    def replace(self: Path, target: Path) -> Path:
+        order.append("name")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    write_atomically(tmp_path / "a", b"1")
+    assert order == ["file", "name", "folder"]
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for attempt in (lambda p: make_folder(p), lambda p: write_atomically(p / "x", b"")):
+        with pytest.raises(WriteFailed, match=r"file.*Give a place that can be written"):
+            attempt(tmp_path / "file")
+    assert make_folder(tmp_path / "new" / "one").is_dir()

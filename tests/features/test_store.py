@@ -236,7 +236,7 @@ def test_half_written_files_are_not_read_and_old_ones_are_cleared(tmp_path) -> N
     store = FeatureStore(tmp_path)
     store.encode(Counting(), ["one"])
     folder = store.folder(Counting())
-    young, old = folder / ".a.safetensors.1.tmp", folder / ".b.safetensors.2.tmp"
+    young, old = folder / ".a.safetensors.1.part", folder / ".b.safetensors.2.part"
     for path in (young, old):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
