@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.knn import Neighbours, knn
 from mmgraph.ops.propagate import propagate
@@ -28,6 +29,7 @@ __all__ = [
     "TopK",
     "attend",
     "best_of",
+    "checks",
     "edge_dot",
     "in_batch_logits",
     "k_hop",

@@ -10,11 +10,71 @@ import ctypes
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 KINDS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+class Argument(NamedTuple):
+    """What a kernel takes at one place: contiguous CPU memory of one type, or a number."""
+
+    name: str
+    dtype: torch.dtype | None
+    """Of the tensor; None: that of the rows the kernel is called for."""
+    optional: bool = False
+    """NULL will do."""
+    number: bool = False
+    """An int64, no tensor."""
+
+
+def _number(name: str) -> Argument:
+    return Argument(name, None, number=True)
+
+
+def _product(result: torch.dtype) -> tuple[Argument, ...]:
+    return (
+        _number("rows"),
+        Argument("which", torch.int64, True),
+        Argument("indptr", torch.int64),
+        Argument("indices", torch.int32),
+        Argument("values", torch.float32, True),
+        Argument("slot", torch.int32, True),
+        Argument("x", None),
+        Argument("plus_slot", torch.int32, True),
+        Argument("plus", result, True),
+        Argument("out", result),
+        _number("width"),
+        _number("edges"),
+    )
+
+
+# the prototypes in kernel.c, in their order; `threads` comes last in all of them
+DECLARED = {
+    "spmm_to_f32": _product(torch.float32),
+    "spmm_to_bf16": _product(torch.bfloat16),
+    "edge_dot": (
+        _number("rows"),
+        Argument("indptr", torch.int64),
+        Argument("indices", torch.int32),
+        *(Argument(name, None) for name in ("left", "right", "out")),
+        _number("width"),
+        _number("edges"),
+    ),
+    "topk": (
+        _number("rows"),
+        Argument("scores", None),
+        _number("width"),
+        _number("k"),
+        Argument("which", torch.int64, True),
+        Argument("indptr", torch.int64, True),
+        Argument("indices", torch.int32, True),
+        Argument("best", torch.float32),
+        Argument("column", torch.int64),
+    ),
+}
 
 
 @cache
@@ -36,10 +96,35 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | int | None) -> int:
     Args:
         name: of the kernel, without its type.
         dtype: of the rows it reads.
-        arguments: CPU tensors, which must be contiguous, and int64 numbers; None is NULL.
+        arguments: as declared.
+
+    Raises:
+        TypeError: not what the kernel was declared for; nothing was read or written then.
     """
-    given = (
-        ctypes.c_int64(a) if isinstance(a, int) else ctypes.c_void_p(None if a is None else a.data_ptr())
-        for a in arguments
-    )
+    declared = DECLARED[name]
+    if len(arguments) != len(declared):
+        raise TypeError(f"{name} takes {len(declared)} arguments, got {len(arguments)}")
+    given = [_passed(name, want, dtype, argument) for want, argument in zip(declared, arguments)]
     return getattr(library(), f"{name}_{KINDS[dtype]}")(*given, ctypes.c_int(torch.get_num_threads()))
+
+
+def _passed(
+    kernel: str, want: Argument, rows: torch.dtype, given: Tensor | int | None
+) -> ctypes.c_int64 | ctypes.c_void_p:
+    if want.number:
+        if type(given) is int and given >= 0:
+            return ctypes.c_int64(given)
+        raise TypeError(f"{kernel}: {want.name} must be a number, got {type(given).__name__}")
+    if given is None and want.optional:
+        return ctypes.c_void_p(None)
+    dtype = want.dtype or rows
+    if (
+        isinstance(given, Tensor)
+        and given.dtype == dtype
+        and given.device.type == "cpu"
+        and given.layout == torch.strided
+        and given.is_contiguous()
+    ):
+        return ctypes.c_void_p(given.data_ptr())
+    found = f"{given.dtype} on {given.device}" if isinstance(given, Tensor) else type(given).__name__
+    raise TypeError(f"{kernel}: {want.name} must be contiguous {dtype} on cpu, got {found}")

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 Norm = Literal["sym", "row"]
 
 
@@ -19,6 +21,9 @@ class CSR:
     scales exist so that a symmetric-normalised adjacency needs no stored weights: see :meth:`normalized`.
     Duplicate edges are kept and add up. Build one with :meth:`from_edges` or :meth:`bipartite`.
 
+    The kernels follow its indices without looking, so they are checked here, when it is made, and the tensors must not
+    be written to afterwards. A matrix made from another one is not checked again.
+
     Attributes:
         indptr: [R + 1] int64, where each row's edges start.
         indices: [E] int32 (int64 when C >= 2^31), the column of each edge, ascending within a row.
@@ -27,6 +32,11 @@ class CSR:
         symmetric: A is its own transpose, and :meth:`transpose` returns ``self``.
         row_scale: [R] or None.
         col_scale: [C] or None.
+
+    Raises:
+        TypeError: ``indptr`` or ``indices`` are not whole numbers, weights not floating point.
+        ValueError: ``indptr`` does not rise from 0 to E, a column lies outside 0..C-1, columns do not ascend within a
+            row, sizes or devices differ, or ``symmetric`` is not true of the edges.
     """
 
     indptr: Tensor
@@ -36,25 +46,52 @@ class CSR:
     symmetric: bool = False
     row_scale: Tensor | None = None
     col_scale: Tensor | None = None
-    # What depends on the pattern only (row of each edge, transpose, int32 offsets); shared by every matrix
-    # made from this one with other values.
+    # What depends on the pattern only (row of each edge, transpose); shared by every matrix made from this one with
+    # other values. One that holds _SOUND belongs to indices that were checked.
     _pattern: dict[str, Any] = field(default_factory=dict)
     _cache: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if _SOUND not in self._pattern:
+            self._check_pattern()
         rows, cols = self.shape
-        if self.indptr.shape != (rows + 1,) or self.indptr.dtype != torch.int64:
-            raise ValueError(f"indptr must be int64 [{rows + 1}], got {self.indptr.dtype} {list(self.indptr.shape)}")
-        if self.indices.dim() != 1 or self.indices.dtype not in (torch.int32, torch.int64):
-            raise ValueError(f"indices must be one-dimensional int32 or int64, got {self.indices.dtype}")
-        edges = self.indices.numel()
-        if self.values is not None and (self.values.shape[:1] != (edges,) or self.values.dim() != 1):
-            raise ValueError(f"values must be [{edges}], got {list(self.values.shape)}")
-        for name, scale, size in (("row", self.row_scale, rows), ("col", self.col_scale, cols)):
-            if scale is not None and scale.shape != (size,):
-                raise ValueError(f"{name}_scale must be [{size}], got {list(scale.shape)}")
+        for name, weights, size in (
+            ("values", self.values, self.num_edges),
+            ("row_scale", self.row_scale, rows),
+            ("col_scale", self.col_scale, cols),
+        ):
+            if weights is not None:
+                checks.numbers(weights, (size,), name, like=self)
         if self.symmetric and rows != cols:
-            raise ValueError(f"a symmetric matrix is square, got {self.shape}")
+            raise ValueError(f"a symmetric matrix is square, got {list(self.shape)}")
+        if _SOUND not in self._pattern:
+            self._pattern[_SOUND] = True
+            if self.symmetric and not _is_symmetric(self.row_indices().long(), self.indices.long(), self.values):
+                raise ValueError(_NOT_SYMMETRIC)
+
+    def _check_pattern(self) -> None:
+        rows, cols = _shape(self.shape)
+        for name, tensor in (("indptr", self.indptr), ("indices", self.indices)):
+            if not isinstance(tensor, Tensor) or tensor.dtype not in (torch.int32, torch.int64):
+                kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise TypeError(f"{name} must be a tensor of int32 or int64, got {kind}")
+        indptr = checks.rows(self.indptr, self.indices.numel() + 1, "indptr", like=self)
+        indices = checks.rows(self.indices, cols, "indices")
+        if indptr.shape != (rows + 1,):
+            raise ValueError(f"indptr must be [{rows + 1}] for {rows} rows, got {list(indptr.shape)}")
+        if indptr.device.type != "meta":
+            steps = indptr.diff()
+            whole = indptr[0] == 0, indptr[-1] == indices.numel(), (steps >= 0).all()
+            if not bool(torch.stack(whole).all()):
+                raise ValueError(f"indptr must rise from 0 to {indices.numel()}, the number of indices, and never fall")
+            falls = indices.diff() < 0
+            starts = indptr[1:-1]
+            falls[starts[(starts > 0) & (starts < indices.numel())] - 1] = False
+            if bool(falls.any()):
+                raise ValueError("indices must ascend within each row: CSR.from_edges sorts them")
+        sound = {"shape": (rows, cols), "indptr": indptr.contiguous()}
+        for name, value in (sound | {"indices": indices.to(_index_dtype(cols)).contiguous()}).items():
+            object.__setattr__(self, name, value)
 
     # -- building ----------------------------------------------------------------------------------
 
@@ -77,20 +114,17 @@ class CSR:
             symmetric: says that the edges already are symmetric, values included (checked).
 
         Raises:
-            ValueError: sizes differ, an index lies outside the shape, or ``symmetric`` is not true of the
+            TypeError: indices that are not whole numbers, values that are not floating point.
+            ValueError: sizes or devices differ, an index lies outside the shape, or ``symmetric`` is not true of the
                 edges.
         """
-        rows, cols = int(shape[0]), int(shape[1])
-        if row.dim() != 1 or row.shape != col.shape:
+        rows, cols = _shape(shape)
+        row = checks.rows(row, rows, "row")
+        col = checks.rows(col, cols, "col", like=row)
+        if row.shape != col.shape:
             raise ValueError(f"row and col must be [E] alike, got {list(row.shape)} and {list(col.shape)}")
-        if values is not None and values.shape != row.shape:
-            raise ValueError(f"values must be {list(row.shape)}, got {list(values.shape)}")
-        if row.numel():
-            for name, index, size in (("row", row, rows), ("col", col, cols)):
-                low, high = (int(bound) for bound in torch.aminmax(index))
-                if low < 0 or high >= size:
-                    raise ValueError(f"{name} runs from {low} to {high}, outside 0..{size - 1}")
-        row, col = row.long(), col.long()
+        if values is not None:
+            values = checks.numbers(values, row.shape, "values", like=row)
         if rows * cols < 2**63:
             key, order = torch.sort(row * cols + col, stable=True)
             row, col = key // max(cols, 1), key % max(cols, 1)
@@ -99,27 +133,26 @@ class CSR:
             order = torch.argsort(col, stable=True)
             order = order[torch.argsort(row[order], stable=True)]
             row, col = row[order], col[order]
-        out = cls(
-            indptr=_offsets(row, rows),
-            indices=col.to(_index_dtype(cols)),
-            values=None if values is None else values[order],
-            shape=(rows, cols),
-            symmetric=symmetric,
-        )
-        if symmetric and not _is_symmetric(row, col, out.values):
-            raise ValueError(
-                "symmetric=True, but some edge (i, j) has no (j, i) of the same value: "
-                "pass both directions, or use CSR.bipartite"
-            )
-        return out
+        values = None if values is None else values[order]
+        if symmetric and rows == cols and not _is_symmetric(row, col, values):
+            raise ValueError(_NOT_SYMMETRIC)
+        return cls(_offsets(row, rows), col.to(_index_dtype(cols)), values, (rows, cols), symmetric, _pattern=sound())
 
     @classmethod
     def bipartite(cls, row: Tensor, col: Tensor, shape: tuple[int, int], values: Tensor | None = None) -> CSR:
-        """The square symmetric matrix ``[[0, R], [Rᵀ, 0]]`` over R + C stacked nodes (users, then
-        videos)."""
-        total = shape[0] + shape[1]
-        col = col + shape[0]
+        """The square symmetric matrix ``[[0, R], [Rᵀ, 0]]`` over R + C stacked nodes (users, then videos).
+
+        Args:
+            row: [E] users, 0..R-1.
+            col: [E] videos, 0..C-1.
+            shape: (R, C).
+            values: as for :meth:`from_edges`.
+        """
+        rows, cols = _shape(shape)
+        row = checks.rows(row, rows, "row")
+        col = checks.rows(col, cols, "col", like=row) + rows
         both = None if values is None else torch.cat([values, values])
+        total = rows + cols
         return cls.from_edges(torch.cat([row, col]), torch.cat([col, row]), (total, total), both, True)
 
     # -- reading -----------------------------------------------------------------------------------
@@ -194,6 +227,7 @@ class CSR:
                 (self.shape[1], self.shape[0]),
                 row_scale=self.col_scale,
                 col_scale=self.row_scale,
+                _pattern=sound(),
             )
             if self.values is not None and self.values.requires_grad:
                 return out  # its values belong to one autograd graph, so it is not kept
@@ -213,9 +247,14 @@ class CSR:
         """The same pattern with other values ([E] in the order of ``indices``), scales dropped.
 
         Pass ``symmetric=True`` when the values of a symmetric pattern are symmetric again.
+
+        Raises:
+            ValueError: not one value an edge, or ``symmetric=True`` of a pattern that is not.
         """
         if symmetric is None:
             symmetric = self.symmetric and values is None
+        if symmetric and not self.symmetric:
+            raise ValueError("symmetric=True, but the pattern is not known to be symmetric")
         return CSR(self.indptr, self.indices, values, self.shape, symmetric, _pattern=self._pattern)
 
     def normalized(self, norm: Norm | None, *, store: bool = True) -> CSR:
@@ -270,7 +309,7 @@ class CSR:
             values=move(self.values),
             row_scale=move(self.row_scale),
             col_scale=move(self.col_scale),
-            _pattern=self._pattern if same_device else {},
+            _pattern=self._pattern if same_device else sound(),
             _cache={},
         )
 
@@ -279,16 +318,10 @@ class CSR:
         A.
 
         Args:
-            rows: [B] integers; repeats are allowed.
+            rows: [B] integers in 0..R-1; repeats are allowed.
         """
-        rows = rows.long()
-        start = self.indptr[rows]
-        count = self.indptr[rows + 1] - start
-        indptr = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=self.device)
-        torch.cumsum(count, 0, out=indptr[1:])
-        total = int(indptr[-1])
-        edges = torch.repeat_interleave(start - indptr[:-1], count, output_size=total)
-        edges += torch.arange(total, device=self.device)
+        rows = checks.rows(rows, self.shape[0], "rows", like=self)
+        indptr, edges = selected(self.indptr, rows)
         out = CSR(
             indptr,
             self.indices[edges],
@@ -296,8 +329,37 @@ class CSR:
             (rows.numel(), self.shape[1]),
             row_scale=None if self.row_scale is None else self.row_scale[rows],
             col_scale=self.col_scale,
+            _pattern=sound(),
         )
         return out, edges
+
+
+_SOUND = "sound"
+_NOT_SYMMETRIC = (
+    "symmetric=True, but some edge (i, j) has no (j, i) of the same value: pass both directions, or use CSR.bipartite"
+)
+
+
+def sound() -> dict[str, Any]:
+    """The pattern of a matrix whose indices come from one that was checked."""
+    return {_SOUND: True}
+
+
+def _shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2:
+        raise ValueError(f"shape must be (R, C), got {tuple(shape)}")
+    return checks.count(shape[0], "shape[0]", 0), checks.count(shape[1], "shape[1]", 0)
+
+
+def selected(indptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """indptr [B + 1] of some rows [B], and the positions [E'] of their edges."""
+    start = indptr[rows]
+    count = indptr[rows + 1] - start
+    out = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=indptr.device)
+    torch.cumsum(count, 0, out=out[1:])
+    total = int(out[-1])
+    edges = torch.repeat_interleave(start - out[:-1], count, output_size=total)
+    return out, edges.add_(torch.arange(total, device=indptr.device))
 
 
 def _index_dtype(size: int) -> torch.dtype:

@@ -53,7 +53,7 @@ def test_knn_by_faiss_agrees():
 def test_knn_refuses_nan_and_wrong_sizes():
     with pytest.raises(ValueError, match="NaN"):
         knn(torch.tensor([[torch.nan, 0.0]]), 1)
-    with pytest.raises(ValueError, match="presence of x"):
+    with pytest.raises(ValueError, match=r"present must be \[3\] bool"):
         knn(torch.zeros(3, 2), 1, present=torch.ones(2, dtype=torch.bool))
     with pytest.raises(ValueError, match="query"):
         knn(torch.zeros(3, 2), 1, query=torch.zeros(1, 3))

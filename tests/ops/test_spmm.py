@@ -176,13 +176,13 @@ def test_spmm_refuses_sizes_that_do_not_fit():
     a = hub_graph()
     with pytest.raises(ValueError, match=r"x must be \[30, D\], got \[40, 2\]"):
         spmm(a, torch.zeros(40, 2))
-    with pytest.raises(ValueError, match="floating point"):
+    with pytest.raises(TypeError, match="floating point"):
         spmm(a, torch.zeros(30, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"mask must be \[300\]"):
         spmm(a, torch.zeros(30, 2), mask=torch.ones(3))
     with pytest.raises(ValueError, match="impl must be"):
         spmm(a, torch.zeros(30, 2), impl="fast")
-    with pytest.raises(ValueError, match="edge_dot of a"):
+    with pytest.raises(ValueError, match=r"left must be \[40, \*\]"):
         edge_dot(a, torch.zeros(30, 2), torch.zeros(30, 2))
 
 
@@ -251,14 +251,14 @@ def test_the_compiled_kernels_and_what_stands_in_for_them_equal_the_dense_produc
 
 @pytest.mark.skipif(library() is None, reason="the kernels in C were not compiled")
 def test_the_kernels_sum_in_float32_round_to_nearest_and_do_not_depend_on_threads():
-    ones = CSR.from_edges(torch.zeros(1000), torch.zeros(1000), (1, 1))
+    ones = CSR.from_edges(torch.zeros(1000, dtype=torch.long), torch.zeros(1000, dtype=torch.long), (1, 1))
     x = torch.full((1, 32), 1.0, dtype=torch.bfloat16)
     assert (
         compiled.matmul(Product(ones.indptr, ones.indices, None, x)).unique().item() == 1000
     )  # summed in bf16 it sticks at 256
 
     odd = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), torch.nan, torch.inf, 3.0e38])
-    one = CSR.from_edges(torch.zeros(1), torch.zeros(1), (1, 1), torch.ones(1))
+    one = CSR.from_edges(torch.tensor([0]), torch.tensor([0]), (1, 1), torch.ones(1))
     for width in (6, 96):  # the part that goes number by number, and the one that goes by vectors
         values = odd.repeat(width // 6)
         # weight · 1 gives the float32 values: what is rounded is the sum

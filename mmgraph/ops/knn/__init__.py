@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.knn import reference
 from mmgraph.ops.topk import topk
 
 __all__ = ["Neighbours", "knn"]
 
-_FAISS_ROWS = 200_000
+_PADDED = 1 << 16  # as in topk: the longest list that is filled up
 
 
 class Neighbours(NamedTuple):
@@ -56,13 +57,27 @@ def knn(
             200,000 rows; "reference" is the slow version.
 
     Raises:
-        ValueError: sizes do not fit, or a feature is NaN or infinite.
+        TypeError: features are not numbers, presence not bool, ``k`` not a whole number.
+        ValueError: sizes or devices do not fit, or a feature is NaN or infinite.
     """
+    for name, features in (("x", x), ("query", query)):
+        if features is not None:
+            _check_features(features, name, x)
     if x.dim() != 2 or (query is not None and (query.dim() != 2 or query.shape[1] != x.shape[1])):
         sizes = f"{list(x.shape)} and {None if query is None else list(query.shape)}"
         raise ValueError(f"x must be [V, D] and query [Q, D], got {sizes}")
     if impl not in ("auto", "exact", "faiss", "reference"):
         raise ValueError(f"knn has impl 'auto', 'exact', 'faiss' and 'reference', got {impl!r}")
+    k = checks.count(k, "k", 0, max(len(x), _PADDED))
+    memory = checks.count(memory, "memory")
+    if present is not None:
+        present = checks.flags(present, len(x), "present", like=x)
+    if query_present is not None:
+        if query is None:
+            raise ValueError("query_present says which rows of query have the feature: it needs query")
+        query_present = checks.flags(query_present, len(query), "query_present", like=x)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype must be a floating point torch.dtype, got {dtype!r}")
     itself = query is None and not include_self
     with torch.no_grad():
         base = _unit(x, present, "x")
@@ -107,9 +122,15 @@ def _exact(
     return score, torch.where(index < 0, -1, rows[index.clamp(min=0)])
 
 
+def _check_features(x: Tensor, name: str, like: Tensor) -> None:
+    if not isinstance(x, Tensor) or x.is_complex() or x.dtype == torch.bool or x.layout != torch.strided:
+        kind = f"{x.dtype} {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} must be a dense tensor of numbers, got {kind}")
+    if x.device != like.device:
+        raise ValueError(f"{name} is on {x.device}, but x is on {like.device}: move one of them")
+
+
 def _unit(x: Tensor, present: Tensor | None, name: str) -> Tensor:
-    if present is not None and present.shape != x.shape[:1]:
-        raise ValueError(f"the presence of {name} must be [{x.shape[0]}] bool, got {list(present.shape)}")
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if present is not None:
         wide = torch.where(present.unsqueeze(1), wide, 0.0)

@@ -8,6 +8,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.propagate import reference
@@ -89,40 +90,45 @@ def propagate(
         [N, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept. With ``with_input`` two of them.
 
     Raises:
-        ValueError: sizes do not fit, ``with_input`` without ``rows``, or the weights of ``a`` require a gradient (use
-            :func:`mmgraph.ops.spmm`, layer by layer, for attention).
+        TypeError: rows are not whole numbers, or numbers not floating point.
+        ValueError: sizes or devices do not fit, a row lies outside A, ``with_input`` without ``rows``, or the weights
+            of ``a`` require a gradient (use :func:`mmgraph.ops.spmm`, layer by layer, for attention).
     """
     check_operand(a, x)
     if a.shape[0] != a.shape[1]:
         raise ValueError(f"propagation needs a square matrix, got {list(a.shape)}")
     if with_input and rows is None:
         raise ValueError("with_input returns x[rows]: it needs rows")
-    if num_layers < 0:
-        raise ValueError(f"num_layers must be 0 or more, got {num_layers}")
+    num_layers = checks.count(num_layers, "num_layers", 0)
+    rows = None if rows is None else checks.rows(rows, a.shape[0], "rows", like=x)
+    if storage is not None and not (isinstance(storage, torch.dtype) and storage.is_floating_point):
+        raise TypeError(f"storage must be a floating point torch.dtype, got {storage!r}")
     if a.values is not None and a.values.requires_grad:
         raise ValueError("propagate gives no gradient to the weights of edges: call spmm layer by layer")
     if weights is None:
         weights = [1.0 / (num_layers + 1)] * (num_layers + 1)
     if len(weights) != num_layers + 1:
         raise ValueError(f"{num_layers} layers need {num_layers + 1} weights, got {len(weights)}")
+    if isinstance(weights, Tensor):
+        weights = checks.numbers(weights, (num_layers + 1,), "weights", like=x)
+    elif not all(isinstance(weight, (int, float)) for weight in weights):
+        raise TypeError(f"weights must be numbers or a tensor, got {weights!r}")
     name = resolve(impl, x)
     if storage is None and torch.is_autocast_enabled(x.device.type):
         storage = torch.get_autocast_dtype(x.device.type)
     if mask is not None:
-        if mask.shape != (a.num_edges,):
-            raise ValueError(f"mask must be [{a.num_edges}], one an edge, got {list(mask.shape)}")
+        mask = checks.numbers(mask, (a.num_edges,), "mask", like=a, bools=True)
         full = a.weights()
         a = a.with_values(mask.to(x.dtype) if full is None else full * mask.to(full.dtype), False)
     if name == "reference":
         out = reference.propagate(a, x, weights, rows)
         return (out, x[rows]) if with_input else out
-    if not isinstance(weights, Tensor):
-        weights = torch.tensor(weights, dtype=torch.float64)
     flat = x.flatten(1)
-    rows = None if rows is None else rows.long()
     if rows is not None and a.degree()[rows].sum() > _DENSE_SHARE * a.num_edges:
         whole = propagate(a, x, num_layers, weights=weights, storage=storage, impl=impl).index_select(0, rows)
         return (whole, x.index_select(0, rows)) if with_input else whole
+    if not isinstance(weights, Tensor):
+        weights = torch.tensor(weights, dtype=torch.float64)
     given = (*operand(a), a.row_scale, a.col_scale, flat, weights, rows, with_input, name, storage)
     out, own = (part.reshape(-1, *x.shape[1:]) for part in torch.ops.mmgraph.propagate(*given))
     return (out, own) if with_input else out

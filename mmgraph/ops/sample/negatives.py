@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
+from mmgraph.ops.sample.chance import uniform
 
 __all__ = ["Negatives", "in_batch_logits", "log_q", "negatives"]
 
@@ -28,19 +32,19 @@ class Negatives:
     """
 
     def __init__(self, seen: CSR, weights: Tensor | None = None) -> None:
+        if not isinstance(seen, CSR):
+            raise TypeError(f"seen must be a CSR, got {type(seen).__name__}: CSR.from_edges makes one")
         users, videos = seen.shape
         device = seen.device
         if weights is None:
             mass = torch.ones(videos, dtype=torch.int64, device=device)
         else:
-            if weights.shape != (videos,):
-                raise ValueError(f"weights must be [{videos}], got {list(weights.shape)}")
-            wide = weights.to(device=device, dtype=torch.float64)
+            wide = checks.numbers(weights, (videos,), "weights", like=seen).double()
             if not bool(torch.isfinite(wide).all()) or bool((wide < 0).any()) or float(wide.sum()) <= 0:
                 raise ValueError("weights must be finite, not negative, and not all zero")
             budget = float(min(2**62 // max(users, 1) // 4, 2**48))
             mass = (wide / wide.sum() * budget).ceil().long()
-        self.num_videos = videos
+        self.num_users, self.num_videos = users, videos
         self.cumulative = torch.cumsum(mass, 0)
         self.total = int(self.cumulative[-1]) if videos else 0
         self.stride = self.total + 1
@@ -63,13 +67,15 @@ class Negatives:
         """[B, count] int64 rows of videos, independent draws.
 
         Raises:
-            ValueError: a user has nothing left to draw.
+            TypeError: ``users`` or ``count`` are not whole numbers.
+            ValueError: a user outside the table, or one with nothing left to draw.
         """
-        users = users.to(self.keys.device).long()
+        users = checks.rows(users, self.num_users, "users", like=self.keys)
+        count = checks.count(count, "count", 0)
         left = self.left[users]
         if users.numel() and int(left.min()) <= 0:
             raise ValueError(f"user row {int(users[left.argmin()])} has no negative left to draw")
-        draw = torch.rand(users.numel(), count, dtype=torch.float64, generator=generator, device=self.keys.device)
+        draw = uniform((users.numel(), count), generator, self.keys.device)
         draw = torch.minimum((draw * left.unsqueeze(1)).long(), (left - 1).unsqueeze(1))
         base = users.unsqueeze(1)
         place = torch.searchsorted(self.keys, base * self.stride + draw, right=True)
@@ -86,7 +92,9 @@ def negatives(seen: CSR, users: Tensor, count: int, *, alpha: float = 0.0, gener
     Raises:
         ValueError: a user has no negative left.
     """
-    key = f"negatives {alpha}"
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
+        raise TypeError(f"alpha must be a finite number, got {alpha!r}")
+    key = f"negatives {float(alpha)}"
     if key not in seen._cache:
         popularity = torch.bincount(seen.indices, minlength=seen.shape[1]).double()
         seen._cache[key] = Negatives(seen, None if alpha == 0 else popularity.pow(alpha) * (popularity > 0))
@@ -100,6 +108,9 @@ def log_q(counts: Tensor, videos: Tensor) -> Tensor:
         counts: [V] training pairs of each video.
         videos: rows of videos, any shape. One without a pair counts as having one.
     """
+    if not isinstance(counts, Tensor) or counts.dim() != 1 or counts.is_complex():
+        raise TypeError("counts must be a tensor [V] of training pairs")
+    videos = checks.rows(videos, len(counts), "videos", like=counts, dim=-1)
     wide = counts.clamp(min=1).double()
     return (wide[videos].log() - counts.sum().clamp(min=1).double().log()).float()
 
@@ -116,8 +127,8 @@ def in_batch_logits(scores: Tensor, videos: Tensor, counts: Tensor | None = None
         videos: [B] rows of the positives.
         counts: [V] training pairs of each video; None leaves the correction out.
     """
-    if scores.shape != (videos.numel(), videos.numel()):
-        raise ValueError(f"scores must be [{videos.numel()}, {videos.numel()}], got {list(scores.shape)}")
+    videos = checks.rows(videos, None, "videos", like=scores)
+    scores = checks.numbers(scores, (len(videos), len(videos)), "scores")
     if counts is not None:
         scores = scores - log_q(counts, videos).to(scores.dtype)
     same = videos.unsqueeze(0) == videos.unsqueeze(1)

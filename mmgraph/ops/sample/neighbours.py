@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmgraph.ops.csr import CSR
+from mmgraph.ops import checks
+from mmgraph.ops.csr import CSR, sound
 from mmgraph.ops.knn import Neighbours
+from mmgraph.ops.sample.chance import uniform
 
 __all__ = ["Block", "k_hop", "random_walk_neighbours", "sample_neighbours", "walk"]
 
@@ -39,11 +41,12 @@ def sample_neighbours(a: CSR, rows: Tensor, fanout: int, generator: torch.Genera
     Returns:
         The matrix [B, C] of the edges kept and their positions in ``a``. Weights are not rescaled.
     """
+    fanout = checks.count(fanout, "fanout", -1)
     part, edges = a.select(rows)
     if fanout < 0:
         return part, edges
     row = part.row_indices().long()
-    chance = torch.rand(edges.numel(), dtype=torch.float64, generator=generator, device=a.device)
+    chance = uniform((edges.numel(),), generator, a.device)
     order = torch.argsort(row + chance)  # by row, then by chance
     rank = torch.arange(edges.numel(), device=a.device) - part.indptr[row]
     kept = torch.sort(order[rank < fanout]).values
@@ -57,6 +60,7 @@ def sample_neighbours(a: CSR, rows: Tensor, fanout: int, generator: torch.Genera
         part.shape,
         row_scale=part.row_scale,
         col_scale=part.col_scale,
+        _pattern=sound(),
     )
     return out, edges[kept]
 
@@ -74,7 +78,7 @@ def k_hop(a: CSR, seeds: Tensor, fanouts: Sequence[int], generator: torch.Genera
     """
     if a.shape[0] != a.shape[1]:
         raise ValueError(f"k_hop needs a square matrix, got {list(a.shape)}")
-    seeds = seeds.long()
+    seeds = checks.rows(seeds, a.shape[0], "seeds", like=a)
     if seeds.unique().numel() != seeds.numel():
         raise ValueError("seeds must be distinct")
     blocks = []
@@ -94,6 +98,7 @@ def k_hop(a: CSR, seeds: Tensor, fanouts: Sequence[int], generator: torch.Genera
             col[order].to(torch.int32),
             None if weights is None else weights[order],
             (seeds.numel(), source.numel()),
+            _pattern=sound(),
         )
         blocks.append(Block(graph, source, seeds, edges[order]))
         seeds = source
@@ -110,11 +115,14 @@ def walk(a: CSR, start: Tensor, length: int, generator: torch.Generator) -> Tens
         length: steps.
         generator: the source of chance.
     """
-    node = start.long()
+    if a.shape[0] != a.shape[1]:
+        raise ValueError(f"a walk needs a square matrix, got {list(a.shape)}")
+    length = checks.count(length, "length", 0)
+    node = checks.rows(start, a.shape[0], "start", like=a)
     path = [node]
     degree = a.degree()
     for _ in range(length):
-        chance = torch.rand(node.numel(), dtype=torch.float64, generator=generator, device=a.device)
+        chance = uniform((node.numel(),), generator, a.device)
         count = degree[node]
         step = torch.minimum((chance * count).long(), (count - 1).clamp(min=0))
         stuck = count == 0
@@ -154,7 +162,9 @@ def random_walk_neighbours(
         -1 and
         -inf where fewer were reached; shares are over all counted visits other than to the seed.
     """
-    seeds = seeds.long()
+    seeds = checks.rows(seeds, a.shape[0], "seeds", like=a)
+    k, num_walks = checks.count(k, "k", high=a.shape[0]), checks.count(num_walks, "num_walks")
+    length, stride = checks.count(length, "length"), checks.count(stride, "stride")
     batch = seeds.numel()
     path = walk(a, seeds.repeat_interleave(num_walks), length * stride, generator)[:, stride::stride]
     visited = path.reshape(batch, -1)

@@ -7,6 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.segment_softmax import cpu, reference
@@ -60,6 +61,7 @@ def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
     """
     _check_logits(a, logits)
     heads = logits.shape[1:]
+    x = checks.numbers(x, None, "x", like=a)
     if x.dim() != logits.dim() + 1 or x.shape[0] != a.shape[1] or x.shape[1:-1] != heads:
         raise ValueError(
             f"A is {list(a.shape)} and logits {list(logits.shape)}: x must be [{a.shape[1]}, "
@@ -77,7 +79,10 @@ def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
 
 
 def _check_logits(a: CSR, logits: Tensor) -> None:
-    if logits.dim() not in (1, 2) or logits.shape[0] != a.num_edges or not logits.is_floating_point():
+    if not isinstance(a, CSR):
+        raise TypeError(f"A must be a CSR, got {type(a).__name__}: CSR.from_edges makes one")
+    checks.numbers(logits, None, "logits", like=a)
+    if logits.dim() not in (1, 2) or logits.shape[0] != a.num_edges:
         raise ValueError(
             f"logits must be floating point [{a.num_edges}] or [{a.num_edges}, H], one an edge, "
             f"got {logits.dtype} {list(logits.shape)}"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmgraph.ops.csr import CSR
+from mmgraph.ops import checks
+from mmgraph.ops.csr import CSR, selected
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.spmm import cpu, reference
 from mmgraph.ops.spmm.product import Product
@@ -46,10 +47,12 @@ def spmm(
         [R, D], or [B, D] with ``rows``; the middle dimension of ``x`` is kept.
 
     Raises:
-        ValueError: sizes do not fit.
+        TypeError: rows are not whole numbers, or numbers not floating point.
+        ValueError: sizes or devices do not fit, or a row lies outside A.
     """
     check_operand(a, x)
     name = resolve(impl, x)
+    rows = None if rows is None else checks.rows(rows, a.shape[0], "rows", like=x)
     flat = x.flatten(1)
     a = _weighted(a, values, mask, x.dtype)
     if a.col_scale is not None:
@@ -58,7 +61,6 @@ def spmm(
     if rows is None:
         out = torch.ops.mmgraph.spmm(*operand(a), flat, name)
     else:
-        rows = rows.long()
         row_scale = None if row_scale is None else row_scale[rows]
         if a.values is not None and a.values.requires_grad:
             out = torch.ops.mmgraph.spmm(*operand(a.select(rows)[0]), flat, name)
@@ -84,11 +86,8 @@ def edge_dot(a: CSR, left: Tensor, right: Tensor, *, impl: str = "auto") -> Tens
     Raises:
         ValueError: sizes do not fit.
     """
-    if left.dim() != 2 or left.shape[0] != a.shape[0] or right.shape != (a.shape[1], left.shape[1]):
-        raise ValueError(
-            f"edge_dot of a {a.shape} graph needs [{a.shape[0]}, D] and [{a.shape[1]}, D], "
-            f"got {list(left.shape)} and {list(right.shape)}"
-        )
+    checks.numbers(left, (a.shape[0], None), "left", like=a)
+    checks.numbers(right, (a.shape[1], left.shape[1]), "right", like=a)
     return torch.ops.mmgraph.edge_dot(*pattern(a), left, right, resolve(impl, left))
 
 
@@ -118,13 +117,12 @@ class Operand(NamedTuple):
 
 
 def check_operand(a: CSR, x: Tensor) -> None:
-    """Raises ValueError when ``a @ x`` has no meaning."""
+    """Raises TypeError or ValueError when ``a @ x`` has no meaning."""
+    if not isinstance(a, CSR):
+        raise TypeError(f"A must be a CSR, got {type(a).__name__}: CSR.from_edges makes one")
+    checks.numbers(x, None, "x", like=a)
     if x.dim() < 2 or x.shape[0] != a.shape[1]:
         raise ValueError(f"A is {list(a.shape)}, so x must be [{a.shape[1]}, D], got {list(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"x must be floating point, got {x.dtype}")
-    if x.device != a.device:
-        raise ValueError(f"A is on {a.device}, x on {x.device}")
 
 
 def pattern(a: CSR) -> Pattern:
@@ -146,11 +144,10 @@ def operand(a: CSR) -> Operand:
 
 def _weighted(a: CSR, values: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> CSR:
     """``a`` with ``values`` and ``mask`` put in."""
-    for name, tensor in (("values", values), ("mask", mask)):
-        if tensor is not None and tensor.shape != (a.num_edges,):
-            raise ValueError(f"{name} must be [{a.num_edges}], one an edge, got {list(tensor.shape)}")
     if values is not None:
-        a = a.with_values(values)
+        a = a.with_values(checks.numbers(values, (a.num_edges,), "values", like=a))
+    if mask is not None:
+        mask = checks.numbers(mask, (a.num_edges,), "mask", like=a, bools=True)
     if mask is None:
         return a.with_values(a.values, False) if _learned(a) else a
     kept = mask.to(dtype) if a.values is None else a.values * mask.to(a.values.dtype)
@@ -329,8 +326,8 @@ def times_rows(indptr: Tensor, indices: Tensor, values: Tensor | None, rows: Ten
     """``A[rows] x``, [B, D]."""
     if impl == "cpu":
         return cpu.result(Product(indptr, indices, values, x, rows))
-    part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
-    return backend(impl).matmul(part.indptr, part.indices, part.values, x)
+    part, edges = selected(indptr, rows)
+    return backend(impl).matmul(part, indices[edges], None if values is None else values[edges], x)
 
 
 class Batch(NamedTuple):

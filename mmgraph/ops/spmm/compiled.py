@@ -14,7 +14,7 @@ _RESULTS = {torch.float32: {torch.float32}, torch.bfloat16: {torch.bfloat16, tor
 def serves(indices: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> bool:
     """Whether these types can be handed to the kernels, and the kernels are there."""
     known = (dtype or x.dtype) in _RESULTS.get(x.dtype, ())
-    return known and indices.dtype == torch.int32 and library() is not None
+    return known and indices.dtype == torch.int32 and x.device.type == "cpu" and library() is not None
 
 
 def matmul(product: Product) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from mmgraph.ops.csr import CSR
+from mmgraph.ops.csr import selected
 from mmgraph.ops.spmm import compiled
 from mmgraph.ops.spmm.product import Product
 
@@ -34,8 +34,8 @@ def bags(product: Product) -> Tensor:
     """:func:`result` over embedding_bag."""
     indptr, indices, values, x, rows, slot, plus, plus_slot, dtype = product
     if rows is not None:
-        part, _ = CSR(indptr, indices, values, (indptr.numel() - 1, 0)).select(rows)
-        indptr, indices, values = part.indptr, part.indices, part.values
+        indptr, edges = selected(indptr, rows)
+        indices, values = indices[edges], None if values is None else values[edges]
     if slot is not None:
         # all that is zero shares one row, which stays in cache
         place = slot.masked_fill(slot < 0, x.shape[0])

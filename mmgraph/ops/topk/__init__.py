@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.topk import cpu, reference
 
@@ -15,6 +16,7 @@ __all__ = ["TopK", "best_of", "topk", "topk_scores"]
 
 _BLOCK_BYTES = 64 << 20
 _WIDE = 16_384  # columns from which two passes are quicker than one
+_PADDED = 1 << 16  # the longest list of a catalogue that is shorter: what it lacks is filled up
 
 
 class TopK(NamedTuple):
@@ -45,7 +47,7 @@ def topk(
     Args:
         user: [B, D].
         video: [V, D].
-        k: how many; when k > V the rest is -1.
+        k: how many; when k > V the rest is -1 (up to 65,536).
         seen: [U, V], the pairs never to be returned.
         users: [B], the row of ``seen`` of each row of ``user``; 0..B-1 by default.
         candidates: [V] bool, the videos that may be returned; all by default.
@@ -53,15 +55,24 @@ def topk(
         impl: "auto", or "reference" for the slow version.
 
     Raises:
-        ValueError: sizes do not fit, or a score is NaN.
+        TypeError: ``users`` or ``k`` are not whole numbers, ``candidates`` not bool, ``user`` and ``video`` not of one
+            floating point type.
+        ValueError: sizes or devices do not fit, a row lies outside ``seen``, or a score is NaN.
     """
+    user = checks.numbers(user, None, "user")
+    video = checks.numbers(video, None, "video", like=user)
     if user.dim() != 2 or video.dim() != 2 or user.shape[1] != video.shape[1]:
         raise ValueError(f"user and video must be [B, D] and [V, D], got {list(user.shape)}, {list(video.shape)}")
+    if user.dtype != video.dtype:
+        raise TypeError(f"user and video must be of one type, got {user.dtype} and {video.dtype}")
+    k, memory = _length(k, len(video)), checks.count(memory, "memory")
     if users is None:
         users = torch.arange(user.shape[0], device=user.device)
+    users = _users(users, seen, len(video), user)
     if users.shape != user.shape[:1]:
         raise ValueError(f"users must be [{user.shape[0]}], got {list(users.shape)}")
-    _check_seen(seen, users, video.shape[0])
+    if candidates is not None:
+        candidates = checks.flags(candidates, len(video), "candidates", like=user)
     if impl == "reference":
         hidden = torch.zeros(user.shape[0], video.shape[0], dtype=torch.bool, device=user.device)
         if seen is not None:
@@ -142,9 +153,14 @@ def topk_scores(
         k, seen, candidates, memory: as in :func:`topk`; ``seen`` is indexed by ``users``.
 
     Raises:
-        ValueError: sizes do not fit, or a score is NaN.
+        TypeError: ``users`` or a count are not whole numbers, ``candidates`` not bool, ``score`` gives no numbers.
+        ValueError: sizes or devices do not fit, a row lies outside ``seen``, or a score is NaN.
     """
-    _check_seen(seen, users, num_videos)
+    num_videos = checks.count(num_videos, "num_videos", 0)
+    k, memory = _length(k, num_videos), checks.count(memory, "memory")
+    users = _users(users, seen, num_videos, None)
+    if candidates is not None:
+        candidates = checks.flags(candidates, num_videos, "candidates", like=users)
     with torch.no_grad():
         return _blocked(score, users, users, num_videos, k, seen, candidates, memory, 4)
 
@@ -158,11 +174,14 @@ def best_of(scores: Tensor, k: int) -> TopK:
 
     Args:
         scores: [B, V] floating point.
-        k: how many; the rest is -1 when k > V.
+        k: how many; the rest is -1 when k > V (up to 65,536).
 
     Raises:
-        ValueError: a score among the best is NaN.
+        TypeError: ``scores`` are not floating point, ``k`` is not a whole number.
+        ValueError: not [B, V], or a score among the best is NaN.
     """
+    scores = checks.numbers(scores, (None, None), "scores")
+    k = _length(k, scores.shape[1])
     return _best(scores, k, None, None)
 
 
@@ -248,11 +267,19 @@ def _ordered(value: Tensor, index: Tensor) -> Tensor:
     return (bits << 32) | (0xFFFFFFFF - index)
 
 
-def _check_seen(seen: CSR | None, users: Tensor, num_videos: int) -> None:
-    if seen is not None and seen.shape[1] != num_videos:
+def _length(k: int, num_videos: int) -> int:
+    return checks.count(k, "k", 0, max(num_videos, _PADDED))
+
+
+def _users(users: Tensor, seen: CSR | None, num_videos: int, like: Tensor | None) -> Tensor:
+    """The rows of ``seen`` asked for."""
+    if seen is None:
+        return checks.rows(users, None, "users", like=like)
+    if not isinstance(seen, CSR):
+        raise TypeError(f"seen must be a CSR, got {type(seen).__name__}: CSR.from_edges makes one")
+    if seen.shape[1] != num_videos:
         raise ValueError(f"seen is {list(seen.shape)}, but there are {num_videos} videos")
-    if seen is not None and users.numel() and int(users.max()) >= seen.shape[0]:
-        raise ValueError(f"seen has {seen.shape[0]} users, row {int(users.max())} was asked for")
+    return checks.rows(users, seen.shape[0], "users", like=seen if like is None else like)
 
 
 def _blocked(
@@ -266,13 +293,11 @@ def _blocked(
     memory: int,
     element_size: int,
 ) -> TopK:
-    if candidates is not None and candidates.shape != (num_videos,):
-        raise ValueError(f"candidates must be [{num_videos}] bool, got {list(candidates.shape)}")
     step = max(1, min(users.numel(), memory // max(num_videos * element_size, 1)))
     parts = []
     for start in range(0, users.numel(), step):
         chosen = users[start : start + step]
-        scores = score(place[start : start + step])
+        scores = checks.numbers(score(place[start : start + step]), None, "what score returned", like=users)
         if scores.shape != (chosen.numel(), num_videos):
             raise ValueError(f"score returned {list(scores.shape)} for {chosen.numel()} users and {num_videos} videos")
         if candidates is not None:
