@@ -18,7 +18,7 @@ from mmgraph.models.base import Embeddings, Recommender
 from mmgraph.ops import CSR
 from mmgraph.recipes.gowalla import gowalla
 from mmgraph.recipes.tiktok import tiktok
-from mmgraph.train import FitConfig, fit, reuse_freed_memory
+from mmgraph.train import FitConfig, fit
 
 DATA = {"gowalla": gowalla, "tiktok": tiktok}
 
@@ -76,7 +76,6 @@ def main() -> None:
     if given.data not in DATA:
         parser.error(f"unknown {given.data!r}: choose from {', '.join(DATA)}")
     run_tests(["tests/ops/test_topk.py", "tests/test_evaluate.py"])
-    reuse_freed_memory()  # as ``fit`` does; for both ways alike
     split = DATA[given.data]()
     graph = build_graph(split)
     torch.manual_seed(0)

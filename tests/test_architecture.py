@@ -15,11 +15,12 @@ PACKAGE = ROOT / "mmgraph"
 
 # A file imports only from entries before its own.
 ORDER = (
-    *("config", "progress", "ops", "data", "features", "encoders", "graph", "nn", "losses", "models"),
+    *("config", "process", "progress", "ops", "data", "features", "encoders", "graph", "nn", "losses", "models"),
     *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "cli"),
 )
-# The command reads the environment and imports what a person names; recipes read where the data lies.
-MAY = {"cli", "recipes"}
+# The command reads the environment and imports what a person names; recipes read where the data lies; `process` is what
+# a process calls as it begins.
+MAY = {"cli", "process", "recipes"}
 # The lazy exports of the package itself, and what __main__ needs, stand outside the order.
 OUTSIDE = {"__init__", "__main__"}
 

@@ -20,7 +20,6 @@ from mmgraph.graph import EdgeDrop, ModalityKNN
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.graph.samplers import PairBatch, PairSampler, epoch_generator
 from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN, Recommender
-from mmgraph.train import reuse_freed_memory
 
 
 class Case(NamedTuple):
@@ -65,7 +64,6 @@ def main() -> None:
         parser.error(f"unknown {unknown}: choose from {', '.join(MODELS)}")
     models = [f"tests/models/test_{name}.py" for name in options.models.split(",")]
     run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", *models])
-    reuse_freed_memory()  # as ``fit`` does; for all contenders alike
     rows: list[dict[str, object]] = []
     for data in options.data.split(","):
         graph = load(data)

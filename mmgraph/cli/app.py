@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from mmgraph.cli.encode import encode
 from mmgraph.cli.inspect import inspect
 from mmgraph.cli.recommend import recommend
 from mmgraph.cli.run import run
+from mmgraph.process import prepare_process
 
 COMMANDS = (demo, run, recommend, inspect, encode)
 
@@ -47,5 +47,4 @@ def main(
 ) -> None:
     """Graph recommenders over things that have a look, a sound and words."""
     shell.begin(traceback=traceback)
-    # torch reads it at its first allocation: large tensors on huge pages, so that fresh memory faults far less often
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    prepare_process()  # before any command loads torch

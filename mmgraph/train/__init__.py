@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mmgraph.train.allocator import return_unused_memory, reuse_freed_memory
 from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
 from mmgraph.train.fit import FitConfig, FitReport, fit
 
@@ -11,7 +10,5 @@ __all__ = [
     "FitReport",
     "fit",
     "load_checkpoint",
-    "return_unused_memory",
-    "reuse_freed_memory",
     "save_checkpoint",
 ]

@@ -18,7 +18,7 @@ from torch import Tensor
 from mmgraph.config import Config
 from mmgraph.graph.samplers import epoch_generator
 from mmgraph.models.base import Recommender
-from mmgraph.train.allocator import return_unused_memory, reuse_freed_memory
+from mmgraph.process import return_unused_memory
 from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class FitConfig(Config):
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
     clip_norm: float | None = Field(default=None, gt=0)
-    reuse_memory: bool = Field(default=True, description="on CPU, call reuse_freed_memory: twice as fast, same numbers")
     checkpoint_seconds: float = Field(default=20.0, ge=0, description="least time between checkpoints")
 
 
@@ -104,8 +103,6 @@ def fit(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     device = torch.device(config.device)
-    if device.type == "cpu" and config.reuse_memory:
-        reuse_freed_memory()
     model.to(device)
     graph = graph if device.type == "cpu" else graph.to(str(device))
     with torch.random.fork_rng():
@@ -184,7 +181,7 @@ class _Loop:
                 if self.validate is not None and (epoch + 1) % self.config.eval_every == 0:
                     row |= self._judge(epoch)
                 row["seconds"] = time.perf_counter() - started
-                if self.config.reuse_memory and self.config.device == "cpu":
+                if self.config.device == "cpu":
                     return_unused_memory(beyond=UNUSED)
                 self.report.history.append(row)
                 self._stop_if_done(epoch)
@@ -246,7 +243,7 @@ class _Loop:
 
     def _identity(self) -> dict[str, Any]:
         # what must agree for a resumed run to equal an uninterrupted one; more epochs or patience may be asked for
-        free = {"epochs", "patience", "checkpoint_seconds", "reuse_memory"}
+        free = {"epochs", "patience", "checkpoint_seconds"}
         parameters = {name: list(p.shape) for name, p in self.model.named_parameters()}
         return {"seed": self.seed, "fit": self.config.model_dump(exclude=free), "parameters": parameters}
 
