@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -153,6 +155,8 @@ def test_propagate_refuses_what_has_no_meaning():
         propagate(CSR.from_edges(torch.tensor([0]), torch.tensor([1]), (2, 3)), normal(3, 2), 1)
     with pytest.raises(ValueError, match="layer by layer"):
         propagate(a.with_values(normal(a.num_edges)), normal(50, 2), 1)
+    with pytest.raises(ValueError, match="layer by layer"):
+        propagate(replace(a, row_scale=normal(50)), normal(50, 2), 1)
     with pytest.raises(ValueError, match="needs rows"):
         propagate(a, normal(50, 2), 1, with_input=True)
     with pytest.raises(ValueError, match="num_layers"):

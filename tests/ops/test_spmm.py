@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -119,6 +122,31 @@ def test_scales_on_the_fly_equal_stored_weights(norm):
         torch.testing.assert_close(torch.autograd.grad(out, x, grad), torch.autograd.grad(truth, x, grad))
 
 
+@pytest.mark.parametrize("impl", ["reference", *BACKENDS])
+@pytest.mark.parametrize("kind", ["all", "rows", "mask"])
+@pytest.mark.parametrize("norm", ["sym", "row"])
+def test_learned_weights_keep_the_scales_of_a_normalised_matrix(norm, kind, impl):
+    weights = normal(5, dtype=torch.float64).detach().abs().requires_grad_()
+    pairs = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 2, 2, 1, 1])
+    a = CSR.bipartite(*pairs, (3, 4), weights).normalized(norm, store=False)
+    x = normal(7, 5, dtype=torch.float64)
+    rows = torch.tensor([6, 0, 6]) if kind == "rows" else None
+    mask = torch.arange(10) % 4 > 0 if kind == "mask" else None
+    out = spmm(a, x, rows=rows, mask=mask, impl=impl)
+    kept = a.dense() if mask is None else _masked(a, mask)
+    truth = kept @ x if rows is None else (kept @ x)[rows]
+    torch.testing.assert_close(out, truth)
+    grad = torch.randn_like(truth)
+    ours = torch.autograd.grad(out, (x, weights), grad, retain_graph=True)
+    torch.testing.assert_close(ours, torch.autograd.grad(truth, (x, weights), grad))
+
+
+def _masked(a, mask):
+    return torch.zeros(a.shape, dtype=a.dtype).index_put(
+        (a.row_indices().long(), a.indices.long()), a.weights() * mask, accumulate=True
+    )
+
+
 def test_right_hand_sides_side_by_side():
     a, x = hub_graph(), normal(30, 3, 4)
     out = spmm(a, x)
@@ -184,6 +212,24 @@ def test_spmm_refuses_sizes_that_do_not_fit():
         spmm(a, torch.zeros(30, 2), impl="fast")
     with pytest.raises(ValueError, match=r"left must be \[40, \*\]"):
         edge_dot(a, torch.zeros(30, 2), torch.zeros(30, 2))
+
+
+def test_every_triton_kernel_is_launched_on_the_device_of_its_tensors():
+    for source in sorted(Path(kernels.__file__).parent.parent.glob("*/triton.py")):
+        tree = ast.parse(source.read_text())
+        inside = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With) and "launching(" in ast.unparse(block.items[0])
+            for node in ast.walk(block)
+        }
+        launches = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Subscript)]
+        assert launches
+        assert all(id(call) in inside for call in launches), source
+    with torch._subclasses.FakeTensorMode():
+        assert kernels.launching(torch.empty(1, device="cuda:1")).idx == 1
+    with kernels.launching(torch.empty(1)):
+        pass
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -103,7 +103,7 @@ def propagate(
     rows = None if rows is None else checks.rows(rows, a.shape[0], "rows", like=x)
     if storage is not None and not (isinstance(storage, torch.dtype) and storage.is_floating_point):
         raise TypeError(f"storage must be a floating point torch.dtype, got {storage!r}")
-    if a.values is not None and a.values.requires_grad:
+    if any(part is not None and part.requires_grad for part in (a.values, a.row_scale, a.col_scale)):
         raise ValueError("propagate gives no gradient to the weights of edges: call spmm layer by layer")
     if weights is None:
         weights = [1.0 / (num_layers + 1)] * (num_layers + 1)

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mmgraph.ops.spmm import triton as spmm
-from mmgraph.ops.spmm.triton import SHARE, accumulator, edge_rows, first_row, panel
+from mmgraph.ops.spmm.triton import COUNTS, SHARE, accumulator, edge_rows, first_row, launching, panel
 
 _EDGES = 16
 
@@ -58,7 +58,7 @@ def _piece(
     return top, mass, total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _attend(
     indptr,
     indices,
@@ -87,7 +87,7 @@ def _attend(
     programs = tl.num_programs(0)
     x += head * head_stride
     begin = program * SHARE
-    end = tl.minimum(begin + SHARE, rows + edges)
+    end = tl.minimum(begin + SHARE, edges.to(tl.int64) + rows)
     row = first_row(indptr, rows, begin)
     last = first_row(indptr, rows, end)
     edge = begin - row
@@ -113,7 +113,7 @@ def _attend(
         row += 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _merge(
     indptr,
     out,
@@ -134,7 +134,7 @@ def _merge(
     column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
     inside = column < width
     slots = tl.num_programs(0).to(tl.int64) * 2 * head
-    end = tl.minimum((program + 1) * SHARE, rows + edges)
+    end = tl.minimum((program + 1) * SHARE, edges.to(tl.int64) + rows)
     row = first_row(indptr, rows, end)
     one = tl.arange(0, 1)
     if row < rows:
@@ -164,7 +164,7 @@ def _merge(
             tl.store(stats + (rows + row) * heads + head + one, whole)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _attend_edges(
     row,
     indices,
@@ -229,40 +229,41 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
         torch.empty(slots, width, dtype=wide, device=x.device),
     )
     acc = accumulator(wide)
-    _attend[grid](
-        indptr,
-        indices,
-        logits,
-        x,
-        out,
-        stats,
-        *parts,
-        rows,
-        edges,
-        width,
-        heads,
-        x.stride(0),
-        x.stride(1),
-        SHARE=SHARE,
-        EDGES=_EDGES,
-        WIDTH=columns,
-        ACC=acc,
-        num_warps=2,
-    )
-    _merge[grid](
-        indptr,
-        out,
-        stats,
-        *parts,
-        rows,
-        edges,
-        width,
-        heads,
-        SHARE=SHARE,
-        WIDTH=columns,
-        ACC=acc,
-        num_warps=1,
-    )
+    with launching(x):
+        _attend[grid](
+            indptr,
+            indices,
+            logits,
+            x,
+            out,
+            stats,
+            *parts,
+            rows,
+            edges,
+            width,
+            heads,
+            x.stride(0),
+            x.stride(1),
+            SHARE=SHARE,
+            EDGES=_EDGES,
+            WIDTH=columns,
+            ACC=acc,
+            num_warps=2,
+        )
+        _merge[grid](
+            indptr,
+            out,
+            stats,
+            *parts,
+            rows,
+            edges,
+            width,
+            heads,
+            SHARE=SHARE,
+            WIDTH=columns,
+            ACC=acc,
+            num_warps=1,
+        )
     return out, stats.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -288,27 +289,28 @@ def attend_backward(
     x, logits, grad = x.contiguous(), logits.contiguous(), grad.contiguous()
     mean = (grad * out).sum(2, dtype=wide)
     alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
-    _attend_edges[(triton.cdiv(edges, 32), heads)](
-        edge_rows(indptr, edges),
-        indices,
-        logits,
-        x,
-        grad,
-        stats.to(wide),
-        mean,
-        alpha,
-        grad_logits,
-        indptr.numel() - 1,
-        edges,
-        width,
-        heads,
-        x.stride(0),
-        x.stride(1),
-        EDGES=32,
-        WIDTH=panel(max(width, 1)),
-        ACC=accumulator(wide),
-        num_warps=4,
-    )
+    with launching(x):
+        _attend_edges[(triton.cdiv(edges, 32), heads)](
+            edge_rows(indptr, edges),
+            indices,
+            logits,
+            x,
+            grad,
+            stats.to(wide),
+            mean,
+            alpha,
+            grad_logits,
+            indptr.numel() - 1,
+            edges,
+            width,
+            heads,
+            x.stride(0),
+            x.stride(1),
+            EDGES=32,
+            WIDTH=panel(max(width, 1)),
+            ACC=accumulator(wide),
+            num_warps=4,
+        )
     for head in range(heads):
         weight = alpha[head][t_order]
         spmm.matmul(t_indptr, t_indices, weight, grad[:, head], out=grad_x[:, head])

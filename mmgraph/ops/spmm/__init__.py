@@ -148,14 +148,13 @@ def _weighted(a: CSR, values: Tensor | None, mask: Tensor | None, dtype: torch.d
         a = a.with_values(checks.numbers(values, (a.num_edges,), "values", like=a))
     if mask is not None:
         mask = checks.numbers(mask, (a.num_edges,), "mask", like=a, bools=True)
-    if mask is None:
-        return a.with_values(a.values, False) if _learned(a) else a
-    kept = mask.to(dtype) if a.values is None else a.values * mask.to(a.values.dtype)
+    kept = a.values
+    if mask is not None:
+        kept = mask.to(dtype) if kept is None else kept * mask.to(kept.dtype)
+    elif not (a.symmetric and kept is not None and kept.requires_grad):
+        return a
+    # what is learned is a number an edge and direction: the op must not take its transpose for the matrix itself
     return CSR(a.indptr, a.indices, kept, a.shape, False, a.row_scale, a.col_scale, a._pattern)
-
-
-def _learned(a: CSR) -> bool:
-    return a.symmetric and a.values is not None and a.values.requires_grad
 
 
 def backend(name: str) -> ModuleType:

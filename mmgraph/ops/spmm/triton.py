@@ -10,6 +10,8 @@ in order. No atomics: the same input gives the same bits.
 # pyright: reportCallIssue=false, reportIndexIssue=false, reportArgumentType=false
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -19,11 +21,17 @@ SHARE = 256  # items a program
 _EDGES = 16  # edges loaded at a time: 16 rows in flight hide the latency of HBM
 
 
+# Counts are 32 bits in a launch where they fit, but their sums and products need not: all that an address is made of is
+# widened first. They are not specialised (one kernel for all graphs); widths and strides are, so that the compiler
+# knows which of them 16 divides and loads 128 bits at a time.
+COUNTS = ("rows", "edges", "programs")
+
+
 @triton.jit
 def first_row(indptr, rows, item):
-    """The row that item number ``item`` of the work list belongs to."""
-    low = rows * 0
-    high = rows
+    """The row, int64, that item number ``item`` (int64) of the work list belongs to."""
+    low = item * 0
+    high = low + rows
     while low < high:
         middle = (low + high) // 2
         inside = tl.load(indptr + middle + 1) + middle >= item
@@ -52,7 +60,7 @@ def _gather(
     return tl.sum(total, axis=0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _spmm(
     indptr,
     indices,
@@ -76,7 +84,7 @@ def _spmm(
     column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
     inside = column < width
     begin = program * SHARE
-    end = tl.minimum(begin + SHARE, rows + edges)
+    end = tl.minimum(begin + SHARE, edges.to(tl.int64) + rows)
     row = first_row(indptr, rows, begin)
     last = first_row(indptr, rows, end)
     edge = begin - row
@@ -93,7 +101,7 @@ def _spmm(
         tl.store(carry_row + program, tl.where(edge < rest, last, -1))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _add_carries(carry, carry_row, out, programs, width, out_stride, WIDTH: tl.constexpr, ACC: tl.constexpr):
     program = tl.program_id(0).to(tl.int64)
     column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
@@ -111,7 +119,7 @@ def _add_carries(carry, carry_row, out, programs, width, out_stride, WIDTH: tl.c
         tl.store(out + row * out_stride + column, total, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _edge_dot(
     row,
     indices,
@@ -138,6 +146,11 @@ def _edge_dot(
         b = tl.load(right + source[:, None] * right_stride + column[None, :], mask=mask, other=0.0)
         total += a.to(ACC) * b.to(ACC)
     tl.store(out + place, tl.sum(total, axis=1), mask=live)
+
+
+def launching(x: Tensor) -> AbstractContextManager:
+    """The device of ``x`` made current: Triton launches on the current one, wherever the tensors lie."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def accumulator(dtype: torch.dtype) -> tl.dtype:
@@ -176,27 +189,28 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
     carry = torch.empty(programs, width, dtype=kind, device=x.device)
     carry_row = torch.empty(programs, dtype=torch.int64, device=x.device)
     grid = (programs, triton.cdiv(width, columns))
-    _spmm[grid](
-        indptr,
-        indices,
-        x if values is None else values,
-        x,
-        out,
-        carry,
-        carry_row,
-        rows,
-        edges,
-        width,
-        x.stride(0),
-        out.stride(0),
-        SHARE=SHARE,
-        EDGES=_EDGES,
-        WIDTH=columns,
-        HAS=values is not None,
-        ACC=acc,
-        num_warps=2,
-    )
-    _add_carries[grid](carry, carry_row, out, programs, width, out.stride(0), WIDTH=columns, ACC=acc, num_warps=1)
+    with launching(x):
+        _spmm[grid](
+            indptr,
+            indices,
+            x if values is None else values,
+            x,
+            out,
+            carry,
+            carry_row,
+            rows,
+            edges,
+            width,
+            x.stride(0),
+            out.stride(0),
+            SHARE=SHARE,
+            EDGES=_EDGES,
+            WIDTH=columns,
+            HAS=values is not None,
+            ACC=acc,
+            num_warps=2,
+        )
+        _add_carries[grid](carry, carry_row, out, programs, width, out.stride(0), WIDTH=columns, ACC=acc, num_warps=1)
     return out
 
 
@@ -208,19 +222,20 @@ def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Te
         return out
     left = left if left.stride(1) == 1 else left.contiguous()
     right = right if right.stride(1) == 1 else right.contiguous()
-    _edge_dot[(triton.cdiv(edges, 32),)](
-        edge_rows(indptr, edges),
-        indices,
-        left,
-        right,
-        out,
-        edges,
-        width,
-        left.stride(0),
-        right.stride(0),
-        EDGES=32,
-        WIDTH=panel(width),
-        ACC=accumulator(left.dtype),
-        num_warps=4,
-    )
+    with launching(left):
+        _edge_dot[(triton.cdiv(edges, 32),)](
+            edge_rows(indptr, edges),
+            indices,
+            left,
+            right,
+            out,
+            edges,
+            width,
+            left.stride(0),
+            right.stride(0),
+            EDGES=32,
+            WIDTH=panel(width),
+            ACC=accumulator(left.dtype),
+            num_warps=4,
+        )
     return out
