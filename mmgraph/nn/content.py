@@ -88,7 +88,7 @@ class ContentInput(nn.Module):
         if not given:
             raise ValueError(f"features of {sorted(features)} given, but the model reads {self.modalities}")
         first = next(iter(given.values()))
-        count = len(first.present) if rows is None else len(rows)
+        count = first.present.shape[0] if rows is None else len(rows)
         x, present = {}, {}
         for m in self.modalities:
             mean = self.get_buffer(f"mean_{m}")

@@ -1,0 +1,142 @@
+"""A bundle in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mmgraph.bundle.folder import BundleError, check, read_manifest
+from mmgraph.bundle.history import History
+from mmgraph.bundle.ids import Ids
+from mmgraph.bundle.manifest import Manifest
+from mmgraph.bundle.towers import Tower
+from mmgraph.ops.csr import CSR
+from mmgraph.ops.topk import TopK, best_of, topk
+
+TABLES, HISTORY, USERS, VIDEOS = "tables.safetensors", "history.safetensors", "users.parquet", "videos.parquet"
+
+
+class Bundle:
+    """A trained model that ranks: tables, ids, what was seen. Made by :func:`load`; a value, never written to.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it is.
+        users, videos: raw ids and rows.
+        user: [U, D] float32, or None for a linear model.
+        video: [V, D] float32; [V, V] for a linear model, row j what a click on j adds to every score.
+        popularity: [V] float64, decayed counts at ``manifest.popularity_at``.
+        hidden: [V] bool, videos that are never shown.
+        gram: [D, D] VᵀV, or None for a linear model.
+        history: what each user met.
+        columns: V rows: ``id``, ``title`` where the data has one, and what can be filtered by.
+        cold, tower: the towers for a new video and for a user, or None.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        tables = _tensors(folder / TABLES)
+        past = _tensors(folder / HISTORY)
+        self.users = Ids(_frame(folder / USERS)["id"].to_list())
+        self.columns = _frame(folder / VIDEOS)
+        self.videos = Ids(self.columns["id"].to_list())
+        self.user: Tensor | None = tables.get("user")
+        self.video: Tensor = tables["video"]
+        self.popularity: Tensor = tables["popularity"]
+        self.hidden: Tensor = tables["hidden"]
+        self.gram: Tensor | None = tables.get("gram")
+        self.history = History(past["indptr"].numpy(), past["video"].numpy(), past["time"].numpy())
+        self.cold = Tower(folder / "towers/cold.pt2") if manifest.cold is not None else None
+        self.tower = Tower(folder / "towers/user.pt2") if manifest.user is not None else None
+        self._check()
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that name the contents."""
+        return self.manifest.id
+
+    def _check(self) -> None:
+        users, videos, dim = self.manifest.users, self.manifest.videos, self.manifest.dim
+        width = dim if self.manifest.kind == "factors" else videos
+        wanted = {
+            "video": (tuple(self.video.shape), (videos, width)),
+            "popularity": (tuple(self.popularity.shape), (videos,)),
+            "hidden": (tuple(self.hidden.shape), (videos,)),
+            "user ids": (len(self.users), users),
+            "video ids": (len(self.videos), videos),
+            "history": (len(self.history), users),
+        }
+        if self.user is not None:
+            wanted["user"] = (tuple(self.user.shape), (users, dim))
+        for name, (found, expected) in wanted.items():
+            if found != expected:
+                raise BundleError(f"{self.folder}: {name} is {found}, the manifest says {expected}")
+
+    def seen(self, users: Sequence[int]) -> CSR:
+        """What these users met, CSR [n, V]."""
+        rows = [np.unique(self.history.of(user)[0]) for user in users]
+        indptr = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+        videos = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int32)
+        return CSR(torch.from_numpy(indptr), torch.from_numpy(videos), None, (len(rows), len(self.videos)))
+
+    @torch.no_grad()
+    def rank(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> TopK:
+        """The k best videos of known users, as rows; hidden ones never.
+
+        Raises:
+            KeyError: an unknown user, with close ones.
+        """
+        rows = []
+        for raw in users:
+            if raw not in self.users:
+                raise KeyError(f"unknown user {raw!r}; close to it: {self.users.close(raw) or 'none'}")
+            rows.append(self.users.row[raw])
+        seen = self.seen(rows) if exclude_seen else None
+        allowed = ~self.hidden
+        if self.user is not None:
+            return topk(self.user[rows], self.video, k, seen=seen, candidates=allowed)
+        clicks = [torch.from_numpy(np.unique(self.history.of(row)[0])).long() for row in rows]
+        scores = torch.stack([self.video[mine].sum(0) for mine in clicks]).masked_fill(~allowed, -torch.inf)
+        if seen is not None:
+            scores[seen.row_indices().long(), seen.indices.long()] = -torch.inf
+        return best_of(scores, k)
+
+    def recommend(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> dict[str, list[Any]]:
+        """Raw user id -> raw ids of the k best videos, best first; see :meth:`rank`."""
+        found = self.rank(users, k, exclude_seen=exclude_seen)
+        raw = self.videos.raw
+        return {user: [raw[v] for v in row if v >= 0] for user, row in zip(users, found.video.tolist(), strict=True)}
+
+
+def load(folder: str | Path) -> Bundle:
+    """Reads a bundle; every hash is checked first. Needs neither PyG nor transformers nor training code.
+
+    Raises:
+        BundleError: no bundle, or not what was written; the message names the file.
+    """
+    folder = Path(folder).resolve()  # a link that is moved meanwhile does not mix two bundles
+    manifest = read_manifest(folder)
+    check(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def _frame(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error

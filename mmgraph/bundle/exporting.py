@@ -1,0 +1,242 @@
+"""From a trained model to a bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mmgraph.bundle.bundle import HISTORY, TABLES, USERS, VIDEOS, Bundle, load
+from mmgraph.bundle.distil import content_tower
+from mmgraph.bundle.folder import seal, writing
+from mmgraph.bundle.manifest import FoldIn, LogPlace, Manifest, Modality, TowerFacts
+from mmgraph.bundle.scorer import Served, served
+from mmgraph.bundle.towers import ContentTower, RidgeTower, TowerError, write_tower
+from mmgraph.data.files import write_atomically
+
+if TYPE_CHECKING:
+    from mmgraph.data.dataset import Dataset
+    from mmgraph.graph.multimodal import MultimodalGraph
+    from mmgraph.models.base import Recommender
+
+DAY = 86_400.0
+
+
+@torch.no_grad()
+def export(
+    model: Recommender,
+    graph: MultimodalGraph,
+    dataset: Dataset,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    onnx: bool = False,
+    replace: bool = False,
+    distil: bool = True,
+    reg: float = 1.0,
+    background: float = 0.1,
+    half_life: float = 7 * DAY,
+    protocol: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    passports: Mapping[str, Mapping[str, Any]] | None = None,
+    log: LogPlace | None = None,
+) -> Bundle:
+    """Writes a bundle, whole or not at all, and reads it back.
+
+    Args:
+        model: trained; its score must be a dot product, a cosine, or clicks times an item matrix.
+        graph: what it reads; its interactions are what users have seen.
+        dataset: gives raw ids, titles, columns and entities (tags); rows as in the graph.
+        folder: where; an existing bundle only with ``replace``, and then in one step.
+        name: for people; the model's class by default.
+        onnx: write the towers as ONNX too (packages of ``mmgraph[export]``).
+        replace: put it in the place of an existing bundle.
+        distil: where the model has no way from content to a row, fit a matrix to its rows for new videos.
+        reg, background: λ and b of :class:`FoldIn`.
+        half_life: after so many seconds a click counts half for popularity.
+        protocol, metrics, passports: kept in the manifest; passports by modality.
+        log: what of an event log the model was trained on.
+
+    Raises:
+        RefusedModelError: a score that no table gives.
+        BundleError: the folder exists.
+        WriteFailed: it cannot be written.
+        ValueError: the dataset is not the graph's.
+    """
+    _same_rows(graph, dataset)
+    tables, notes = served(model, graph), []
+    with writing(Path(folder), replace) as place:
+        cold, modalities = _cold_tower(model, graph, tables, place, distil, onnx, notes, passports or {})
+        user, fold_in = _user_tower(model, tables, place, onnx, reg, background, notes)
+        popularity, moment = _popularity(graph, half_life)
+        _write_tables(place, tables, popularity)
+        _write_history(place, graph)
+        write_atomically(place / USERS, _parquet(pl.DataFrame({"id": dataset.user_ids.ids.cast(pl.String)})))
+        write_atomically(place / VIDEOS, _parquet(video_columns(dataset)))
+        from mmgraph import __version__
+
+        seal(
+            place,
+            Manifest(
+                mmgraph=__version__,
+                created=time.time(),
+                name=name or type(model).__name__,
+                model=type(model).__name__,
+                kind=tables.kind,
+                users=graph.num_users,
+                videos=graph.num_videos,
+                dim=tables.video.shape[1],
+                modalities=modalities,
+                cold=cold,
+                user=user,
+                fold_in=fold_in,
+                half_life=half_life,
+                popularity_at=moment,
+                log=log or LogPlace(),
+                protocol=None if protocol is None else dict(protocol),
+                metrics=dict(metrics or {}),
+                notes=tuple(notes),
+            ),
+        )
+    return load(folder)
+
+
+def _same_rows(graph: MultimodalGraph, dataset: Dataset) -> None:
+    sizes = (graph.num_users, graph.num_videos), (dataset.num_users, dataset.num_videos)
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"the graph has {sizes[0]} users and videos, the dataset {sizes[1]}: give the graph's dataset")
+
+
+def _cold_tower(
+    model: Recommender,
+    graph: MultimodalGraph,
+    tables: Served,
+    place: Path,
+    distil: bool,
+    onnx: bool,
+    notes: list[str],
+    passports: Mapping[str, Mapping[str, Any]],
+) -> tuple[TowerFacts | None, dict[str, Modality]]:
+    """Writes towers/cold; what it is, and the modalities it reads."""
+    if tables.user is None:
+        notes.append("new videos: an item matrix has no row for a video without clicks; they are shown as popular only")
+        return None, {}
+    from mmgraph.nn.evaluating import evaluating
+
+    content: Any = getattr(model, "content", None)
+    tower: nn.Module | None = None
+    kind, about = "own", "the model's own"
+    names = list(graph.modalities)
+    if hasattr(model, "embed") and content is not None:
+        names = list(content.modalities)
+        tower = ContentTower(evaluating(model), names)
+    elif distil and names:
+        kind = "distilled"
+        tower, about = content_tower(graph, tables.video.to(graph.features(names[0]).values.device), names)
+    if tower is None:
+        why = "the graph has no modality" if not names else "the model reads no content, and distil is off"
+        notes.append(f"new videos: {why}; they are shown as popular only")
+        return None, {}
+    dims = {m: graph.feature_dims[m] for m in names}
+    example: list[Tensor] = []
+    for width in dims.values():
+        example += [torch.zeros(3, width), torch.ones(3, dtype=torch.bool)]
+    try:
+        write_tower(tower.cpu(), example, [{0: "batch"}] * len(example), place / "towers/cold", onnx)
+    except TowerError as error:
+        notes.append(f"new videos: {error}; they are shown as popular only")
+        return None, {}
+    inputs = [text for m, d in dims.items() for text in (f"{m} [B, {d}] float32", f"{m} present [B] bool")]
+    facts = TowerFacts(kind=kind, inputs=tuple(inputs), output=f"[B, {tables.video.shape[1]}] float32", about=about)
+    found = {m: dict(passports[m]) if m in passports else None for m in dims}
+    return facts, {m: Modality(dim=d, passport=found[m]) for m, d in dims.items()}
+
+
+def _user_tower(
+    model: Recommender, tables: Served, place: Path, onnx: bool, reg: float, background: float, notes: list[str]
+) -> tuple[TowerFacts | None, FoldIn]:
+    """Writes towers/user; what it is, and how the server follows new clicks."""
+    if tables.user is None:
+        notes.append("user tower: a user is the clicks themselves, summed over the item matrix")
+        return None, FoldIn(method="clicks")
+    dim = tables.video.shape[1]
+    free = [{0: "batch", 1: "steps"}] * 2
+    make = getattr(model, "history_tower", None)
+    if make is not None:
+        tower, example = make().cpu(), (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool))
+        times = torch.arange(3, dtype=torch.float64).expand(3, 3).contiguous()
+        write_tower(tower, (*example, times), [*free, free[0]], place / "towers/user", onnx)
+        inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", "time [B, T] float64")
+        facts = TowerFacts(kind="own", inputs=inputs, output=f"[B, {dim}] float32", about="the model's own")
+        return facts, FoldIn(method="tower")
+    gram = (tables.video.T @ tables.video).cpu()
+    tower, products = (RidgeTower(gram, reg, background, products) for products in (False, True))
+    example = (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool), torch.zeros(3, dim))
+    write_tower(tower, example, [*free, {0: "batch"}], place / "towers/user", onnx, products)
+    inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", f"prior [B, {dim}] float32")
+    about = "ridge regression on the frozen video rows"
+    return TowerFacts(kind="ridge", inputs=inputs, output=f"[B, {dim}] float32", about=about), FoldIn(
+        method="ridge", reg=reg, background=background
+    )
+
+
+def _popularity(graph: MultimodalGraph, half_life: float) -> tuple[Tensor, float]:
+    """Decayed click counts [V] float64, and the moment at which a click counts 1."""
+    store = graph["user", "interacts", "video"]
+    video = graph.interactions()[1].cpu()
+    weight = torch.ones(len(video), dtype=torch.float64)
+    moment = time.time()
+    if "time" in store and len(video):
+        times = store.time.cpu().double()
+        moment = float(times.max())
+        weight = torch.exp2((times - moment) / half_life)
+    return torch.zeros(graph.num_videos, dtype=torch.float64).index_add_(0, video, weight), moment
+
+
+def _write_tables(place: Path, tables: Served, popularity: Tensor) -> None:
+    out = {"video": tables.video.cpu(), "popularity": popularity}
+    out["hidden"] = torch.zeros(len(popularity), dtype=torch.bool)
+    if tables.user is not None:
+        out["user"] = tables.user.cpu()
+        out["gram"] = out["video"].T @ out["video"]
+    write_atomically(place / TABLES, save(out))
+
+
+def _write_history(place: Path, graph: MultimodalGraph) -> None:
+    events = graph.ordered_events()
+    arrays = {"indptr": events.indptr.cpu(), "video": events.video.cpu().int(), "time": events.time.cpu().double()}
+    write_atomically(place / HISTORY, save({name: array.contiguous() for name, array in arrays.items()}))
+
+
+def video_columns(dataset: Dataset) -> pl.DataFrame:
+    """What a bundle keeps of each video: ``id`` and title as text, other text and whole-number columns, and the
+    entities as lists of text under their names."""
+    columns = [dataset.video_ids.ids.cast(pl.String).alias("id")]
+    for column in dataset.videos.columns[1:]:
+        series = dataset.videos[column]
+        if column != "id" and (series.dtype == pl.String or series.dtype.is_integer() or series.dtype == pl.Boolean):
+            columns.append(series.cast(pl.String).alias(column))
+    taken = {c.name for c in columns}
+    for name, entity in dataset.entities.items():
+        if name in taken:
+            continue
+        lists: list[list[str]] = [[] for _ in range(dataset.num_videos)]
+        raw = [str(value) for value in entity.ids.ids]
+        for video, row in entity.edges.T.tolist():
+            lists[video].append(raw[row])
+        columns.append(pl.Series(name, lists, dtype=pl.List(pl.String)))
+    return pl.DataFrame(columns)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    import io
+
+    out = io.BytesIO()
+    frame.write_parquet(out)
+    return out.getvalue()

@@ -1,0 +1,106 @@
+"""Which tables serve a model's scores, checked against the model itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+    from mmgraph.models.base import Embeddings, Recommender
+
+_CHECKED = 32  # users whose scores are compared
+_TOLERANCE = 1e-4  # of the largest score
+
+
+class RefusedModelError(ValueError):
+    """A model whose scores no table of a bundle gives; the message says why and what would do."""
+
+
+class Served(NamedTuple):
+    """Tables that give a model's ranking.
+
+    Attributes:
+        kind: ``factors``: dot products of rows of ``user`` and ``video``; ``linear``: sums of the rows of ``video``,
+            here [V, V], that belong to a user's clicks.
+        user: [U, D], or None for ``linear``.
+        video: [V, D] or [V, V], row j what a click on j adds to every video's score.
+    """
+
+    kind: Literal["factors", "linear"]
+    user: Tensor | None
+    video: Tensor
+
+
+@torch.no_grad()
+def served(model: Recommender, graph: MultimodalGraph) -> Served:
+    """The tables for this model: what it calls its factors, or an item matrix, found to rank as ``score`` does.
+
+    Raises:
+        RefusedModelError: its score is neither.
+    """
+    from mmgraph.nn.evaluating import evaluating  # layers are training code, which reading a bundle does without
+
+    asked = evaluating(model)
+    emb = asked.encode(graph)
+    found = _factors(asked, emb) or _item_matrix(emb, graph)
+    if found is None:
+        name, head = type(model).__name__, type(model.head).__name__
+        raise RefusedModelError(
+            f"{name} scores a pair through {head}, which is no dot product and no item matrix: a bundle would have to "
+            f"score every video by the network. Train {name} with a DotHead or CosineHead, or distil it into one"
+        )
+    _compare(asked, emb, graph, found)
+    return found
+
+
+def _factors(model: Any, emb: Embeddings) -> Served | None:
+    factors = getattr(model, "factors", None)
+    rows = factors(emb) if factors is not None else emb if model.scores_by_dot_product else None
+    if rows is None or rows.user.layout != torch.strided or rows.video.layout != torch.strided:
+        return None
+    return Served("factors", rows.user.float().contiguous().clone(), rows.video.float().contiguous().clone())
+
+
+def _item_matrix(emb: Embeddings, graph: MultimodalGraph) -> Served | None:
+    size = graph.num_videos
+    if emb.user.layout != torch.sparse_csr or tuple(emb.video.shape) != (size, size):
+        return None
+    return Served("linear", None, emb.video.T.float().contiguous().clone())
+
+
+def _compare(model: Any, emb: Embeddings, graph: MultimodalGraph, found: Served) -> None:
+    """That the tables rank as the model does, on users spread over the table.
+
+    Raises:
+        RefusedModelError: they do not.
+    """
+    users = torch.linspace(0, graph.num_users - 1, min(_CHECKED, graph.num_users)).long().unique()
+    wanted = model.score(emb, users).float().cpu()
+    if found.user is not None:
+        ours = found.user[users].cpu() @ found.video.cpu().T
+    else:
+        ours = torch.stack([found.video[clicked(graph, int(user))].sum(0) for user in users]).cpu()
+    finite = wanted.isfinite()
+    # a temperature or a shift a user ranks alike: compare what is left of them
+    ours, wanted = _standard(ours, finite), _standard(wanted, finite)
+    worst = float((ours - wanted).abs().max())
+    if not worst <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise RefusedModelError(
+            f"{type(model).__name__}: the tables' scores differ from its own by up to {worst:.3g} standard deviations; "
+            "its factors() and its score() must rank alike"
+        )
+
+
+def clicked(graph: MultimodalGraph, user: int) -> Tensor:
+    """The distinct videos of a user, ascending."""
+    seen = graph.seen
+    return seen.indices[seen.indptr[user] : seen.indptr[user + 1]].long().unique()
+
+
+def _standard(scores: Tensor, finite: Tensor) -> Tensor:
+    scores = scores.double().masked_fill(~finite, 0)
+    centred = scores - scores.mean(1, keepdim=True)
+    return centred / centred.std(1, keepdim=True).clamp_min(1e-9)
