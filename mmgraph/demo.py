@@ -30,6 +30,7 @@ from mmgraph.encoders import (
     generation_records,
 )
 from mmgraph.evaluate import EvalConfig, Evaluation, evaluate, evaluate_test
+from mmgraph.experiment.journal import unused_name
 from mmgraph.features import Passport, passport
 from mmgraph.graph import build_graph
 from mmgraph.models import Embeddings, HeteroMMGCN, ItemKNN, Popularity, Recommender, Rows
@@ -269,7 +270,7 @@ def _train(
         torch.manual_seed(seed)
         model = make()
         histories[name] = fit(model, graph, lambda m: evaluate(m, graph, split.valid, valid)["all"], config, seed=seed)
-        tests[name] = evaluate_test(model, graph, split, f"demo/{name}", _EVAL)
+        tests[name] = evaluate_test(model, graph, split, unused_name(split, f"demo/{name}"), _EVAL)
         models[name] = model
         found = "  ".join(f"{g} {tests[name][g][METRIC]:.4f}" for g in GROUPS if g in tests[name].metrics)
         echo(f"  {name}: Recall@20 {found}  ({histories[name].seconds:.1f} s)")

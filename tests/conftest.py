@@ -21,3 +21,11 @@ def data_root() -> Path:
     if not value or not Path(value).is_dir():
         pytest.skip("real data: set MMGRAPH_DATA to its folder to run this test")
     return Path(value).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_opened_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a process of its own as far as the seal is concerned."""
+    from mmgraph.data.split import sealed
+
+    monkeypatch.setattr(sealed, "_OPENED", {})

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from mmgraph.experiment.config import Experiment
+from mmgraph.experiment.identity import Identity, describe
+from mmgraph.experiment.journal import openings
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.run import Prepared, Search, Trial, prepare, restore, run, run_all, search
+from mmgraph.experiment.running import Prepared, RunExists, Search, Trial, prepare, restore, run, run_all, search
 from mmgraph.experiment.significance import Comparison, compare, holm
 from mmgraph.experiment.tables import ResultTable, table
 
 __all__ = [
     "Comparison",
     "Experiment",
+    "Identity",
     "Prepared",
     "Result",
     "ResultTable",
+    "RunExists",
     "Search",
     "Trial",
     "compare",
+    "describe",
     "holm",
+    "openings",
     "prepare",
     "restore",
     "run",

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmgraph.config import Config
 from mmgraph.evaluate import EvalConfig
-from mmgraph.models.base import Recommender
+from mmgraph.experiment.identity import Identity, describe, identify
+from mmgraph.models import Recommender
 from mmgraph.train import FitConfig
+
+if TYPE_CHECKING:
+    from mmgraph.data.split import Split
 
 
 class Experiment(Config):
@@ -118,11 +119,32 @@ class Experiment(Config):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that determines the numbers, as plain JSON values, the model's default arguments included."""
-        defaults = {k: p.default for k, p in (_arguments(self.model) or {}).items() if p.default is not p.empty}
         out = {name: getattr(self, name) for name in type(self).model_fields if name != "baselines"}
-        out["model_args"] = defaults | self.model_args
+        out["model_args"] = self.arguments()
         out["baselines"] = [b.name for b in self.baselines]
         return describe(out)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the model's class is called with after the graph, its defaults included."""
+        defaults = {k: p.default for k, p in (_arguments(self.model) or {}).items() if p.default is not p.empty}
+        return defaults | self.model_args
+
+    def identity(self, seed: int = 0, split: Split | None = None) -> Identity:
+        """Everything that determines the numbers of one run, hashed: data, split, graph, transforms, model, fit, seed.
+
+        Args:
+            seed: of the run.
+            split: an already built split, to save reading the data again.
+        """
+        return identify(self, seed, self.split() if split is None else split)
+
+    def __repr__(self) -> str:
+        made_by = getattr(self.split, "__qualname__", repr(self.split))
+        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
+        beside = f", {len(self.baselines)} baselines" if self.baselines else ""
+        return f"Experiment({self.name!r}: {self.model.__name__} on {made_by}, {seeds}{beside})"
+
+    __str__ = __repr__
 
 
 def _arguments(model: type[Recommender]) -> dict[str, inspect.Parameter] | None:
@@ -131,29 +153,3 @@ def _arguments(model: type[Recommender]) -> dict[str, inspect.Parameter] | None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name: p for p in parameters if p.kind is not p.VAR_POSITIONAL}
-
-
-def describe(value: Any) -> Any:
-    """A value as JSON: functions and classes by name, objects by class and fields; the same every time."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, BaseModel):
-        return {name: describe(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, Mapping):
-        return {str(k): describe(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [describe(v) for v in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((describe(v) for v in value), key=str)
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, functools.partial):
-        return {"call": describe(value.func), "args": describe(value.args), "keywords": describe(value.keywords)}
-    if isinstance(value, type) or inspect.isroutine(value) or hasattr(value, "__wrapped__"):
-        return f"{value.__module__}:{value.__qualname__}"
-    name = f"{type(value).__module__}:{type(value).__qualname__}"
-    if dataclasses.is_dataclass(value):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": name} | fields
-    text = repr(value)
-    return {"class": name} if " at 0x" in text else {"class": name, "repr": text}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import math
 import os
 import platform
@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mmgraph.data.files import DamagedFile, hash_bytes, read_json, write_json
+
+PER_USER = "per_user.parquet"
 Metrics = dict[str, dict[str, float]]
 
 
@@ -26,15 +29,18 @@ class Result(BaseModel):
         experiment: its name.
         protocol: the protocol id of the split; numbers compare only where it is the same.
         seed: of the run.
+        identity: hash of everything that determines the numbers; ``identity.json`` beside it says what that was.
         valid: group -> metric -> number, at the chosen epoch.
         test: likewise, from the one opening of the test.
         config: the resolved experiment.
         environment: versions, hardware, commit, command.
         data: name, fingerprint and sizes of the dataset, and the protocol in full.
         training: epochs, the chosen one, why it stopped, seconds, number of parameters.
-        openings: every time this run opened its test; more than one entry means it was run again from the start.
+        openings: how often this protocol's test had been opened in this place, this opening included, and by whom:
+            one entry an experiment, see :func:`mmgraph.experiment.openings`. ``opened`` is the sum.
         about: group -> who is in it.
-        source: ``module:function`` or ``file.py:function`` that returned the experiment, where known.
+        files: name -> hash of each file beside it that belongs to this result.
+        source: ``module:function`` or ``file.py:function`` that returned the experiment, where known; never run.
         directory: where it lies; not stored.
     """
 
@@ -43,6 +49,7 @@ class Result(BaseModel):
     experiment: str
     protocol: str
     seed: int
+    identity: str = ""
     valid: Metrics
     test: Metrics
     config: dict[str, Any]
@@ -51,6 +58,7 @@ class Result(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     openings: list[dict[str, Any]] = Field(default_factory=list)
     about: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     source: str | None = None
     directory: Path | None = Field(default=None, exclude=True)
 
@@ -60,28 +68,38 @@ class Result(BaseModel):
 
         Raises:
             FileNotFoundError: no ``result.json`` there: the run did not finish, or the path is another.
-            ValueError: the file is not a result.
+            DamagedFile: (a ValueError) the file is not what was written, or no result.
         """
         path = Path(directory) / "result.json"
         if not path.exists():
             began = (path.parent / "log.jsonl").exists()
             hint = "the run did not finish: run it again with --resume" if began else "give the folder of one seed"
             raise FileNotFoundError(f"no result.json in {directory}: {hint}")
+        values = read_json(path, "result")
         try:
-            values = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not JSON ({error})") from None
-        for stage in ("valid", "test"):
-            for metrics in values.get(stage, {}).values():
-                metrics.update({name: math.nan for name, number in metrics.items() if number is None})
-        return cls.model_validate(values | {"directory": Path(directory)})
+            for stage in ("valid", "test"):
+                for metrics in values.get(stage, {}).values():
+                    metrics.update({name: math.nan for name, number in metrics.items() if number is None})
+            return cls.model_validate(values | {"directory": Path(directory)})
+        except (ValidationError, AttributeError, TypeError) as error:
+            problem = error.errors()[0] if isinstance(error, ValidationError) else None
+            where = ".".join(map(str, problem["loc"])) if problem else "valid or test"
+            said = problem["msg"] if problem else str(error)
+            raise DamagedFile(f"{path} is no result of this version: {where}: {said}") from None
 
     def save(self, directory: str | Path) -> Result:
-        """Writes ``result.json``, whole or not at all; returns the result with its directory."""
-        path = Path(directory) / "result.json"
-        text = json.dumps(_without_nan(self.model_dump(mode="json")), indent=1, allow_nan=False)
-        write_atomically(path, (text + "\n").encode())
+        """Writes ``result.json``, whole or not at all, with a hash of itself; returns the result with its directory.
+
+        Raises:
+            WriteFailed: (an OSError) a full disk, for one.
+        """
+        write_json(Path(directory) / "result.json", _without_nan(self.model_dump(mode="json")))
         return self.model_copy(update={"directory": Path(directory)})
+
+    @property
+    def opened(self) -> int:
+        """How often this protocol's test had been opened in this place, this run's opening included."""
+        return sum(int(entry.get("times", 1)) for entry in self.openings)
 
     def metric(self, name: str, group: str = "all", stage: str = "test") -> float:
         """One number.
@@ -101,23 +119,20 @@ class Result(BaseModel):
 
         Raises:
             FileNotFoundError: the file beside the result is gone.
+            DamagedFile: (a ValueError) it is not the file that was written with this result.
         """
-        path = (self.directory or Path()) / "per_user.parquet"
+        path = (self.directory or Path()) / PER_USER
         if self.directory is None or not path.exists():
             raise FileNotFoundError(f"no per-user values of {self.experiment} seed {self.seed}: {path} is missing")
-        rows = pl.scan_parquet(path).filter((pl.col("stage") == stage) & (pl.col("group") == group))
-        return rows.drop("stage", "group").sort("user").collect()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, syncs it, then moves it there: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+        try:
+            content = path.read_bytes()
+            if PER_USER in self.files and hash_bytes(content) != self.files[PER_USER]:
+                raise DamagedFile(f"{path} is not what was written with its result.json (its hash differs)")
+            rows = pl.read_parquet(io.BytesIO(content))
+            rows = rows.filter((pl.col("stage") == stage) & (pl.col("group") == group))
+            return rows.drop("stage", "group").sort("user")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DamagedFile(f"{path} cannot be read: {error}") from None
 
 
 def environment() -> dict[str, Any]:

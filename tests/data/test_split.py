@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -39,7 +40,7 @@ def world(users=30, videos=20, per_user=10, seed=0, name="w") -> Dataset:
 
 
 def parts(split: Split) -> list[pl.DataFrame]:
-    return [split.train, split.valid, split.open_test("looking")]
+    return [split.train, split.valid, split.open_test(f"look {len(split.openings)}")]
 
 
 def attempt(make: Callable[[], Split]) -> Split | None:
@@ -208,12 +209,28 @@ def test_the_test_part_is_sealed():
         split.open_test("")
 
 
+def test_no_other_way_to_the_same_test_is_without_a_trace():
+    split = random_split(world())
+    split.open_test("mine")
+    named = random_split(world(), name="another")
+    others = [random_split(world()), named, copy.deepcopy(split), split.with_parameters(transductive_exposure=True)]
+    assert named.protocol_id != split.protocol_id
+    for other in others:
+        assert other.test_id == split.test_id
+        assert other.openings == ("mine",)
+        with pytest.raises(SealedTestError, match="'mine' has opened the test part"):
+            other.open_test("mine")
+    others[-1].open_test("also mine")
+    assert split.openings == ("mine", "also mine")
+    assert random_split(world(), seed=1).openings == ()
+
+
 def test_nothing_reachable_from_a_split_holds_the_test_rows():
     for split in all_splits(world()):
         seen = {*split.train[ROW], *split.valid[ROW]}
         assert set(split.dataset.interactions[ROW]) == seen
         assert set(split.seen("valid")[ROW]) == set(split.train[ROW])
-        assert not seen & set(split.open_test("x")[ROW])
+        assert not seen & set(split.open_test(f"look {len(split.openings)}")[ROW])
 
 
 def test_what_is_seen_at_test_belongs_to_the_protocol():

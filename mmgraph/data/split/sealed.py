@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from mmgraph.data.split.protocol import Protocol, SeenAtTest
 
 Repeats = Literal["error", "keep"]
 _PARTS = ("train", "valid", "test")
+# Who opened which test in this process, by what the test holds: a split made again, renamed or copied is no new test.
+_OPENED: dict[str, list[str]] = {}
 
 
 class Split:
@@ -30,6 +33,13 @@ class Split:
         name, method, parameters, seed, seen_at_test: go into the :class:`Protocol`.
         repeats: ``error`` refuses a (user, video) pair that is in two parts (it would be masked as seen while it is
             a target), ``keep`` allows it.
+
+    Attributes:
+        protocol: how the split was made, and hashes of what came out; ``protocol_id`` is its short name.
+        test_id: 16 hex digits of what the test part holds (users, videos, pairs), whatever the split is called.
+        train, valid: the interactions of these parts.
+        dataset: all that is not test.
+        num_test: how many test interactions there are.
 
     Raises:
         DataError: a part is empty, or a pair is in two parts.
@@ -84,7 +94,8 @@ class Split:
         )
         self.num_test = len(test)
         self._test = test
-        self._openings: list[str] = []
+        held = " ".join(manifest[key] for key in ("users", "videos", "test"))
+        self.test_id = hashlib.blake2b(held.encode(), digest_size=8).hexdigest()
 
     def __repr__(self) -> str:
         parts = f"{len(self.train)} train, {len(self.valid)} valid, {self.num_test} sealed test"
@@ -117,23 +128,27 @@ class Split:
     def open_test(self, experiment: str) -> pl.DataFrame:
         """The test interactions, once for each experiment name; the opening is recorded. For ``evaluate_test`` only.
 
+        What counts is the test: another :class:`Split` with the same test part, a copy or one made again, shares its
+        openings within the process. :func:`mmgraph.experiment.run` also keeps a journal of them on disk.
+
         Raises:
-            SealedTestError: this experiment has opened it before.
+            SealedTestError: this experiment has opened it before, in this process.
         """
         if not experiment or not isinstance(experiment, str):
             raise SealedTestError(f"opening the test part needs the experiment's name, got {experiment!r}")
-        if experiment in self._openings:
+        opened = _OPENED.setdefault(self.test_id, [])
+        if experiment in opened:
             raise SealedTestError(
                 f"experiment {experiment!r} has opened the test part of {self.protocol_id} already: a second look "
                 "would be selection on test. Choose on valid; another experiment needs another name"
             )
-        self._openings.append(experiment)
+        opened.append(experiment)
         return self._test
 
     @property
     def openings(self) -> tuple[str, ...]:
-        """The experiments that opened the test part, in order."""
-        return tuple(self._openings)
+        """The experiments that opened this test part in this process, in order, through whichever split."""
+        return tuple(_OPENED.get(self.test_id, ()))
 
     def seen(self, stage: Literal["valid", "test"]) -> pl.DataFrame:
         """The interactions known when this part is ranked: the edges of the graph."""

@@ -14,17 +14,18 @@ import pytest
 import torch
 
 from mmgraph.data import Dataset, random_split
-from mmgraph.evaluate import EvalConfig
+from mmgraph.data.files import DamagedFile, owned
 from mmgraph.experiment import (
     Comparison,
-    Experiment,
     Prepared,
     Result,
     ResultTable,
+    RunExists,
     Search,
     Trial,
     compare,
     holm,
+    openings,
     prepare,
     restore,
     run,
@@ -32,54 +33,13 @@ from mmgraph.experiment import (
     search,
     table,
 )
-from mmgraph.experiment.config import describe
-from mmgraph.experiment.result import environment, write_atomically
+from mmgraph.experiment.identity import describe
+from mmgraph.experiment.result import environment
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.experiment.tables import Cell
 from mmgraph.graph import EdgeDrop, Exposures
-from mmgraph.models import Embeddings, Popularity, Recommender
-from mmgraph.train import FitConfig
-
-
-class Dots(Recommender):
-    """Matrix factorisation in ten lines."""
-
-    def __init__(self, graph, *, embedding_dim: int = 4, scale: float = 0.1) -> None:
-        super().__init__()
-        self.user = torch.nn.Parameter(torch.randn(graph.num_users, embedding_dim) * scale)
-        self.video = torch.nn.Parameter(torch.randn(graph.num_videos, embedding_dim) * scale)
-
-    def encode(self, graph, rows=None):
-        return Embeddings(self.user, self.video)
-
-    def loss(self, graph, batch):
-        user, video = self.user[batch.user], self.video
-        margin = (user * (video[batch.positive] - video[batch.negative[:, 0]])).sum(1)
-        return {"bpr": torch.nn.functional.softplus(-margin).mean()}
-
-
-@functools.cache
-def world() -> Dataset:
-    pairs = [(u, v) for u in range(20) for v in range(24) if (u + v) % 2 == 0 and (u * 7 + v * 3) % 5]
-    frame = pl.DataFrame(pairs, schema=["user_id", "video_id"], orient="row")
-    return Dataset.from_frames(frame, name="toy")
-
-
-def toy_split():
-    return random_split(world(), seed=0)
-
-
-def toy(**changes) -> Experiment:
-    base = {
-        "name": "dots",
-        "split": toy_split,
-        "model": Dots,
-        "fit": FitConfig(epochs=3, batch_size=64, learning_rate=0.05, monitor="recall@5"),
-        "evaluate": EvalConfig(k=(5, 10)),
-        "seeds": (0, 1),
-    }
-    return Experiment(**base | changes)
-
+from mmgraph.models import Popularity
+from tests.experiment.toys import Dots, toy, toy_split, world
 
 # --- the description --------------------------------------------------------------------------------------------------
 
@@ -117,12 +77,14 @@ def test_variant_changes_parts_and_checks_them():
 def test_resolved_config_is_json_holds_defaults_and_is_the_same_every_time():
     config = toy(epoch_transforms=(EdgeDrop(0.1),), baselines=(toy(name="b"),)).resolved()
     assert config["model_args"] == {"embedding_dim": 4, "scale": 0.1}
-    assert config["split"] == f"{__name__}:toy_split"
+    assert config["split"] == f"{toy_split.__module__}:toy_split"
     assert config["baselines"] == ["b"]
     assert "0.1" in json.dumps(config["epoch_transforms"])
     assert json.loads(json.dumps(config)) == config
     assert describe(functools.partial(toy, name="x"))["keywords"] == {"name": "x"}
     assert describe(object()) == {"class": "builtins:object"}  # no address in it
+    assert repr(toy()) == str(toy()) == "Experiment('dots': Dots on toy_split, 2 seeds)"
+    assert repr(toy(seeds=(3,), baselines=(toy(name="b"),))).endswith("1 seed, 1 baselines)")
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -132,18 +94,20 @@ def test_run_writes_one_complete_folder(tmp_path):
     result = run(toy(), 0, tmp_path)
     folder = tmp_path / "dots" / "0"
     assert {p.name for p in folder.iterdir()} == {
+        "identity.json",
         "result.json",
         "per_user.parquet",
         "checkpoint.pt",
         "log.jsonl",
-        "openings.jsonl",
+        "lock",
     }
     raw = json.loads((folder / "result.json").read_text())
     assert {"experiment", "protocol", "seed", "valid", "test", "config", "environment", "data"} <= raw.keys()
     assert raw["test"]["all"]["recall@5"] == result.test["all"]["recall@5"]
     assert raw["protocol"] == toy_split().protocol_id
     assert raw["data"]["fingerprint"] == toy_split().dataset.fingerprint()
-    assert [o["experiment"] for o in raw["openings"]] == ["dots/0"]
+    assert [(o["experiment"], o["times"], o["seeds"]) for o in raw["openings"]] == [("dots", 1, [0])]
+    assert raw["identity"] == toy().identity(0).id
     per_user = result.per_user()
     assert per_user["recall@5"].mean() == pytest.approx(result.metric("recall@5"), abs=1e-12)
     assert result.per_user(stage="valid")["ndcg@10"].mean() == pytest.approx(result.valid["all"]["ndcg@10"])
@@ -164,32 +128,85 @@ def test_resume_returns_a_finished_result_and_refuses_another_configuration(tmp_
     again = run(toy(), 0, tmp_path, resume=True)
     assert again.test["all"]["recall@5"] == first.test["all"]["recall@5"]
     assert (tmp_path / "dots/0/result.json").stat().st_mtime_ns == stamp
-    assert len(again.openings) == 1
-    with pytest.raises(ValueError, match=r"another configuration(.|\n)*fit"):
+    assert again.opened == 1
+    with pytest.raises(ValueError, match=r"another configuration(.|\n)*fit.epochs: there 3, here 4"):
         run(toy().variant({"fit.epochs": 4}), 0, tmp_path, resume=True)
 
 
-def test_a_run_started_over_still_says_that_the_test_had_been_opened(tmp_path):
+def test_a_finished_run_is_not_returned_when_its_data_changed(tmp_path):
     run(toy(), 0, tmp_path)
-    assert len(run(toy(), 0, tmp_path).openings) == 2
+    less = world().where(pl.col("video") != 3)
+    for changed in (lambda: random_split(less, seed=0), lambda: random_split(world(), seed=1)):
+        with pytest.raises(ValueError, match=r"other data(.|\n)*split.manifest.train: there"):
+            run(toy(split=changed), 0, tmp_path, resume=True)
+    late = Dataset(**vars(world()) | {"interactions": world().interactions.with_columns(time=pl.lit(5.0))})
+    with pytest.raises(ValueError, match=r"\n  graph.test: there"):  # the same pairs, with times
+        run(toy(split=lambda: random_split(late, seed=0)), 0, tmp_path, resume=True)
 
 
-def test_resume_after_a_stop_gives_the_same_result(tmp_path):
+def test_a_run_is_overwritten_only_where_somebody_says_so(tmp_path):
+    first = run(toy(), 0, tmp_path)
+    before = (tmp_path / "dots/0/result.json").read_bytes()
+    with pytest.raises(RunExists, match="finished run of the same experiment"):
+        run(toy(), 0, tmp_path)
+    with pytest.raises(RunExists, match="another experiment, or on other data"):  # a variant that kept its name
+        run(toy().variant({"model_args.embedding_dim": 2}), 0, tmp_path)
+    with pytest.raises(ValueError, match="say one of them"):
+        run(toy(), 0, tmp_path, resume=True, overwrite=True)
+    assert (tmp_path / "dots/0/result.json").read_bytes() == before
+    again = run(toy(), 0, tmp_path, overwrite=True)
+    assert (first.opened, again.opened) == (1, 2)
+    (tmp_path / "dots/0/result.json").unlink()
+    with pytest.raises(RunExists, match="an unfinished run of the same"):
+        run(toy(), 0, tmp_path)
+    (tmp_path / "dots/0/identity.json").unlink()
+    with pytest.raises(ValueError, match="does not say what made it"):
+        run(toy(), 0, tmp_path, resume=True)
+
+
+def test_one_process_at_a_time_works_in_a_run_folder(tmp_path):
+    with owned(tmp_path / "dots/0"), pytest.raises(ValueError, match=r"dots/0 is in use by a run: process \d+ on "):
+        run(toy(), 0, tmp_path)
+    assert run(toy(), 0, tmp_path).opened == 1
+
+
+def test_every_flipped_byte_of_a_result_is_noticed(tmp_path):
+    result = run(toy(), 0, tmp_path)
+    folder = tmp_path / "dots/0"
+    for name, read in (("result.json", Result.load), ("per_user.parquet", lambda _: result.per_user())):
+        whole = (folder / name).read_bytes()
+        for place in np.linspace(0, len(whole) - 1, 60).astype(int):
+            changed = bytearray(whole)
+            changed[place] ^= 4
+            (folder / name).write_bytes(changed)
+            with pytest.raises(DamagedFile, match=name):
+                read(folder)
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DamagedFile, match=name):
+            read(folder)
+        (folder / name).write_bytes(whole)
+        read(folder)
+    (folder / "result.json").write_text('{"experiment": "dots", "test": 3}')
+    with pytest.raises(DamagedFile, match=r"result\.json is no result"):
+        Result.load(folder)
+
+
+def test_resume_after_a_stop_gives_the_same_result(tmp_path, monkeypatch):
     whole = run(toy(), 0, tmp_path / "a")
     half = toy().variant({"fit.checkpoint_seconds": 0.0})
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    class Stops(Dots):
-        calls = 0
+    calls, loss = [], Dots.loss
 
-        def loss(self, graph, batch):
-            Stops.calls += 1
-            return stop() if Stops.calls == 6 else super().loss(graph, batch)
+    def loss_that_stops(self, graph, batch):
+        calls.append(1)
+        return stop() if len(calls) == 6 else loss(self, graph, batch)
 
+    monkeypatch.setattr(Dots, "loss", loss_that_stops)
     with pytest.raises(KeyboardInterrupt):
-        run(half.variant(model=Stops), 0, tmp_path / "b")
+        run(half, 0, tmp_path / "b")
     assert not (tmp_path / "b/dots/0/result.json").exists()
     with pytest.raises(FileNotFoundError, match="--resume"):
         Result.load(tmp_path / "b/dots/0")
@@ -276,6 +293,18 @@ def test_a_search_started_again_reads_the_trials_that_are_there(tmp_path):
     stamps = {p: p.stat().st_mtime_ns for p in first.directory.glob("*/trial.json")}
     assert search(toy(), grid, 0, tmp_path).best == first.best
     assert {p: p.stat().st_mtime_ns for p in first.directory.glob("*/trial.json")} == stamps
+    half = next(iter(stamps))
+    half.write_bytes(half.read_bytes()[:40])
+    assert search(toy(), grid, 0, tmp_path).best.valid == first.best.valid  # half a trial is tried again
+    assert half.stat().st_size > 40
+
+
+def test_a_search_never_returns_trials_of_other_data(tmp_path):
+    grid = {"fit.learning_rate": [0.05, 0.01]}
+    first = search(toy(), grid, 0, tmp_path)
+    other = search(toy(split=lambda: random_split(world(), seed=3)), grid, 0, tmp_path)
+    assert [t.valid for t in first.trials] != [t.valid for t in other.trials]
+    assert len(list(first.directory.glob("*/trial.json"))) == 4
 
 
 def test_a_diverged_trial_is_a_finding(tmp_path):
@@ -302,13 +331,6 @@ def test_environment_names_versions_hardware_and_command():
     assert found["command"]
 
 
-def test_write_atomically_leaves_no_part_and_replaces(tmp_path):
-    write_atomically(tmp_path / "a" / "f", b"1")
-    write_atomically(tmp_path / "a" / "f", b"2")
-    assert (tmp_path / "a" / "f").read_bytes() == b"2"
-    assert len(list((tmp_path / "a").iterdir())) == 1
-
-
 # --- statistics -------------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +344,10 @@ def test_exposures_of_the_test_make_another_protocol(tmp_path):
     assert ids["plain"] == ids["before"] != ids["after"]
     result = Result.load(tmp_path / "after" / "0")
     assert result.data["protocol"]["parameters"]["transductive_exposure"] is True
-    assert [o["protocol_id"] for o in result.openings] == [ids["after"]]
+    # one test was opened three times here, under two protocols
+    assert [(o["experiment"], o["protocols"]) for o in result.openings] == [(e, [ids[e]]) for e in ids]
+    assert result.opened == 3
+    assert openings(tmp_path, toy_split()) == result.openings
     assert restore(result, after).split.protocol_id == ids["after"]
     with pytest.raises(ValueError, match="different protocols"):
         compare([Result.load(tmp_path / "before" / "0")], [result], "recall@5")

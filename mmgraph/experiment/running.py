@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import itertools
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 import torch
 
+from mmgraph.data.files import DamagedFile, owned, read_json, write_atomically, write_json
 from mmgraph.evaluate import EvalConfig, Evaluation, evaluate, evaluate_test
-from mmgraph.experiment.config import Experiment, describe
-from mmgraph.experiment.result import Result, environment, write_atomically
+from mmgraph.experiment.config import Experiment
+from mmgraph.experiment.identity import Identity, describe, read_identity, write_identity
+from mmgraph.experiment.journal import openings, recorded_opening
+from mmgraph.experiment.result import PER_USER, Result, environment
 from mmgraph.graph import build_graph
-from mmgraph.models.base import Recommender
+from mmgraph.models import Recommender
 from mmgraph.ops import CSR
 from mmgraph.train import FitReport, fit, load_checkpoint
 
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from mmgraph.data.split import Split
     from mmgraph.graph.multimodal import MultimodalGraph
 
-# What a finished run may differ in and still be the same run.
-_FREE = ("name", "seeds", "baselines")
+# What a run writes; a run that starts over begins by removing it.
+_WRITTEN = ("result.json", PER_USER, "checkpoint.pt", "log.jsonl", "identity.json")
+
+
+class RunExists(ValueError):
+    """The folder holds a run already, and nobody said whether to go on with it or to start over."""
 
 
 @dataclass(frozen=True)
@@ -81,55 +87,112 @@ def run(
     out: str | Path = "runs",
     resume: bool = False,
     *,
+    overwrite: bool = False,
     source: str | None = None,
     split: Split | None = None,
     progress: bool = False,
 ) -> Result:
     """Trains, chooses the epoch on valid, opens the test once, and writes ``<out>/<experiment>/<seed>/``.
 
-    The folder holds ``result.json`` (last, so its presence means complete), ``per_user.parquet``, ``checkpoint.pt``,
-    ``log.jsonl`` and ``openings.jsonl``.
+    The folder holds ``identity.json`` (first), ``log.jsonl``, ``checkpoint.pt`` while it trains,
+    ``per_user.parquet`` and ``result.json`` (last, so its presence means complete). The opening of the
+    test is written into ``<out>/openings.jsonl`` before the test is read.
 
     Args:
         experiment: what to run.
         seed: of everything random.
         out: parent folder of all runs.
-        resume: return a complete result as it is; else continue from the checkpoint. Without it a run starts
-            over, and says in ``openings`` that the test had been opened before.
-        source: where the experiment came from, for ``mmgraph recommend``.
+        resume: return a complete result as it is; else continue from the checkpoint.
+        overwrite: start over in a folder that holds a run; the journal keeps its openings.
+        source: where the experiment came from, recorded with the result.
         split: an already built split, to save reading the data again.
         progress: show a bar.
 
     Raises:
-        ValueError: ``resume``, but the folder holds a result of another configuration.
+        RunExists: (a ValueError) the folder holds a run, and neither ``resume`` nor ``overwrite`` was said.
+        ValueError: ``resume``, but the folder holds a run of another identity; the message says what differs.
+        FolderInUse: (a ValueError) another process runs it right now.
     """
+    if resume and overwrite:
+        raise ValueError("resume goes on with what is there, overwrite starts over: say one of them")
     directory = Path(out) / experiment.name / str(seed)
-    config = experiment.resolved()
+    built: Split = experiment.split() if split is None else split
+    identity = experiment.identity(seed, built)
     if resume and (directory / "result.json").exists():
-        found = Result.load(directory)
-        _same_config(found.config, config, directory)
-        return found
-    directory.mkdir(parents=True, exist_ok=True)
-    stale = ["result.json", "per_user.parquet"] + ([] if resume else ["checkpoint.pt", "log.jsonl"])
-    for name in stale:
-        (directory / name).unlink(missing_ok=True)
+        same_identity(directory, identity)
+        return Result.load(directory)
+    with owned(directory, "run"):
+        _make_room(directory, identity, resume, overwrite)
+        return _run(experiment, seed, Path(out), directory, identity, resume, source, built, progress)
 
+
+def _make_room(directory: Path, identity: Identity, resume: bool, overwrite: bool) -> None:
+    there = [name for name in _WRITTEN if (directory / name).exists()]
+    if there and resume:
+        same_identity(directory, identity)
+        return
+    if there and not overwrite:
+        state = "a finished run" if "result.json" in there else "an unfinished run"
+        with contextlib.suppress(DamagedFile):
+            before = read_identity(directory)
+            same = before is not None and before.id == identity.id
+            state += " of the same experiment" if same else " of another experiment, or on other data"
+        raise RunExists(
+            f"{directory} holds {state}. To keep it and go on: resume (--resume); to start over: overwrite=True; "
+            "to keep both: another name (variant(..., name=...)) or another folder (out)"
+        )
+    for name in there:
+        (directory / name).unlink(missing_ok=True)
+    write_identity(directory, identity)
+
+
+def same_identity(directory: Path, identity: Identity) -> None:
+    """Refuses to go on in the folder of another run.
+
+    Raises:
+        ValueError: what is there was made from other data, another configuration or seed; one line a difference.
+    """
+    there = read_identity(directory)
+    if there is None:
+        raise ValueError(
+            f"{directory} does not say what made it (no identity.json): start over with overwrite=True, or choose "
+            "another folder"
+        )
+    if there.id != identity.id:
+        lines = "\n".join(f"  {line}" for line in there.differences(identity))
+        raise ValueError(
+            f"{directory} is of another configuration or of other data: give the experiment another name, choose "
+            f"another folder, or start over with overwrite=True\n{lines}"
+        )
+
+
+def _run(
+    experiment: Experiment,
+    seed: int,
+    out: Path,
+    directory: Path,
+    identity: Identity,
+    resume: bool,
+    source: str | None,
+    split: Split,
+    progress: bool,
+) -> Result:
     ready = prepare(experiment, seed, split=split)
     report = _fit(experiment, ready, seed, directory, resume, progress)
     split, device = ready.split, experiment.fit.device
     valid = evaluate(ready.model, ready.graph, split.valid, experiment.evaluate, device, seen=ready.seen)
     graph = prepare(experiment, seed, "test", split).graph
-    test = evaluate_test(ready.model, graph, split, f"{experiment.name}/{seed}", experiment.evaluate, device)
-
-    openings = _record_opening(directory, test)
-    write_atomically(directory / "per_user.parquet", _per_user({"valid": valid, "test": test}))
+    with recorded_opening(out, split, experiment.name, seed, identity.id) as opener:
+        test = evaluate_test(ready.model, graph, split, opener, experiment.evaluate, device)
+    files = {PER_USER: write_atomically(directory / PER_USER, _per_user({"valid": valid, "test": test}))}
     result = Result(
         experiment=experiment.name,
         protocol=split.protocol_id,
         seed=seed,
+        identity=identity.id,
         valid=valid.metrics,
         test=test.metrics,
-        config=config,
+        config=experiment.resolved(),
         environment=environment(),
         data=_data(split),
         training={
@@ -140,8 +203,9 @@ def run(
             "parameters": sum(p.numel() for p in ready.model.parameters()),
             "monitor": report.best.get(experiment.fit.monitor),
         },
-        openings=openings,
+        openings=openings(out, split),
         about=test.about,
+        files=files,
         source=source,
     )
     return result.save(directory)
@@ -152,6 +216,7 @@ def run_all(
     out: str | Path = "runs",
     resume: bool = False,
     *,
+    overwrite: bool = False,
     seeds: Sequence[int] | None = None,
     baselines: bool = True,
     source: str | None = None,
@@ -163,7 +228,7 @@ def run_all(
     A model in closed form has nothing random, so it runs under its first seed alone.
 
     Args:
-        experiment, out, resume, source, progress: as in :func:`run`.
+        experiment, out, resume, overwrite, source, progress: as in :func:`run`.
         seeds: in place of the experiment's own; baselines keep theirs.
         baselines: run them too, before the experiment.
         report: called with each result.
@@ -173,11 +238,10 @@ def run_all(
     for member in (*(experiment.baselines if baselines else ()), experiment):
         chosen = seeds if seeds is not None and member is experiment else member.seeds
         for seed in chosen[:1] if member.model.closed_form else chosen:
-            done = resume and (Path(out) / member.name / str(seed) / "result.json").exists()
-            if not done and member.split not in splits:
+            if member.split not in splits:
                 splits[member.split] = member.split()
-            split = splits.get(member.split)
-            result = run(member, seed, out, resume, source=source, split=split, progress=progress)
+            told = {"overwrite": overwrite, "source": source, "split": splits[member.split], "progress": progress}
+            result = run(member, seed, out, resume, **told)
             out_results.append(result)
             if report is not None:
                 report(result)
@@ -197,12 +261,9 @@ def restore(result: Result, experiment: Experiment, split: Split | None = None) 
         FileNotFoundError: the checkpoint is gone.
     """
     directory = result.directory or Path()
-    _same_config(result.config, experiment.resolved(), directory)
+    split = experiment.split() if split is None else split
+    same_identity(directory, experiment.identity(result.seed, split))
     ready = prepare(experiment, result.seed, "test", split)
-    if ready.split.protocol_id != result.protocol:
-        raise ValueError(
-            f"{directory} was made under {result.protocol}, but the data now gives {ready.split.protocol_id}"
-        )
     state = load_checkpoint(directory / "checkpoint.pt")
     ready.model.load_state_dict(state.get("best_state") or state["model"])
     return ready
@@ -295,22 +356,32 @@ def search(
     directory = Path(out) / experiment.name / f"search-{seed}"
     splits: dict[Callable[[], Any], Split] = {}
     trials = []
-    for changes, variant in zip(settings, variants, strict=True):
-        config = json.dumps({k: v for k, v in variant.resolved().items() if k not in _FREE}, sort_keys=True)
-        folder = directory / hashlib.sha256(config.encode()).hexdigest()[:12]
-        path = folder / "trial.json"
-        if not path.exists():
+    with owned(directory, "search"):
+        for changes, variant in zip(settings, variants, strict=True):
             if variant.split not in splits:
                 splits[variant.split] = variant.split()
-            folder.mkdir(parents=True, exist_ok=True)
-            trial = _try(variant, changes, seed, splits[variant.split], folder, progress)
-            write_atomically(path, (json.dumps(describe(asdict(trial)), indent=1) + "\n").encode())
-        trials.append(Trial(**json.loads(path.read_text()) | {"changes": changes}))
+            split = splits[variant.split]
+            folder = directory / variant.identity(seed, split).id
+            trial = _tried(folder / "trial.json", changes)
+            if trial is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                trial = _try(variant, changes, seed, split, folder, progress)
+                write_json(folder / "trial.json", describe(asdict(trial)))
+            trials.append(trial)
     if not any(t.valid for t in trials):
         raise ValueError(f"no trial worked; the first failed with: {trials[0].error}")
     found = Search(experiment, tuple(trials), experiment.fit.monitor, directory)
     best = experiment.variant(found.best.changes)
     return Search(best, found.trials, found.monitor, directory)
+
+
+def _tried(path: Path, changes: dict[str, Any]) -> Trial | None:
+    """The trial that lies there; None where there is none, or only half of one: then it is tried again."""
+    try:
+        values: dict[str, Any] = {**read_json(path, "trial"), "changes": changes}
+        return Trial(**values)
+    except (FileNotFoundError, DamagedFile, TypeError):
+        return None
 
 
 def _try(variant: Experiment, changes: dict[str, Any], seed: int, split: Split, folder: Path, progress: bool) -> Trial:
@@ -352,25 +423,6 @@ def _monitoring(config: EvalConfig, monitor: str) -> EvalConfig:
     cheap = config.for_validation()
     groups = ("all", *([] if group in ("", "all") else [group.partition("_")[0]]))
     return EvalConfig.model_validate(cheap.model_dump() | {"groups": groups, "auc": "auc" in metric})
-
-
-def _same_config(there: dict[str, Any], here: dict[str, Any], directory: Path) -> None:
-    here = json.loads(json.dumps(here))
-    changed = sorted(k for k in {*there, *here} - set(_FREE) if there.get(k) != here.get(k))
-    if changed:
-        lines = [f"  {k}: there {there.get(k)}, here {here.get(k)}" for k in changed]
-        raise ValueError(
-            f"{directory} holds a result of another configuration: name the experiment anew, choose another folder, or "
-            "start over without resume\n" + "\n".join(lines)
-        )
-
-
-def _record_opening(directory: Path, test: Evaluation) -> list[dict[str, Any]]:
-    path = directory / "openings.jsonl"  # never deleted: a run started over has still seen its test
-    assert test.opening is not None
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(test.opening)) + "\n")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _per_user(stages: Mapping[str, Evaluation]) -> bytes:
