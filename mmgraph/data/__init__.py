@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgraph.data.dataset import Dataset, Entities, Features, Vocabulary
+from mmgraph.data.dataset import Dataset, Encoding, Entities, Features, Vocabulary
 from mmgraph.data.errors import DataError, Origin, SealedTestError, UnknownIdError
 from mmgraph.data.inspection import inspect
 from mmgraph.data.readers import (
@@ -32,6 +32,7 @@ from mmgraph.data.user_features import encode_user_features
 __all__ = [
     "DataError",
     "Dataset",
+    "Encoding",
     "Entities",
     "Features",
     "OGBLink",

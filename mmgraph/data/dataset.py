@@ -29,7 +29,7 @@ from mmgraph.data.checks import (
 from mmgraph.data.errors import DataError, Findings, Origin, Source
 from mmgraph.data.vocabulary import Vocabulary, as_tensor
 
-__all__ = ["Dataset", "Entities", "Features", "Vocabulary"]
+__all__ = ["Dataset", "Encoding", "Entities", "Features", "Vocabulary"]
 
 _NAMES = {
     "user": ("user_id", "user", "userId", "userID"),
@@ -40,6 +40,31 @@ _NAMES = {
 
 
 @dataclass(frozen=True, eq=False)
+class Encoding:
+    """Which frozen encoder made feature rows, out of which media: what they are, wherever they were computed.
+
+    Another number of threads, another machine or library changes the last bits of a feature and nothing of this.
+
+    Args:
+        encoder: the encoder's key (name, version, weights, settings) and how its rows were pooled.
+        media: [V, 16] uint8, a hash of each row's media; 0 where a video has none.
+
+    Raises:
+        DataError: ``media`` of another shape or type.
+    """
+
+    encoder: str
+    media: Tensor
+
+    def __post_init__(self) -> None:
+        if self.media.dtype != torch.uint8 or self.media.dim() != 2 or self.media.shape[1] != 16:
+            raise DataError(
+                f"media hashes of {self.media.dtype} {tuple(self.media.shape)}",
+                fix="give uint8 [V, 16], 16 bytes a row",
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Features:
     """The features of one modality, one row a video.
 
@@ -47,12 +72,17 @@ class Features:
         values: [V, D] float32. Rows that are absent are set to zero.
         present: [V] bool: which videos have this modality. All, when not given.
 
+    Attributes:
+        encoding: who made the rows out of what, where :meth:`encoded` was told; None for any other matrix. It does not
+            survive a change of the values.
+
     Raises:
         DataError: ``values`` is no matrix, or a present row holds NaN or infinity.
     """
 
     values: Tensor
     present: Tensor = None  # type: ignore[assignment]
+    encoding: Encoding | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         present = self.present
@@ -75,15 +105,51 @@ class Features:
         values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
         return cls(values, None if present is None else torch.as_tensor(np.asarray(present)))  # type: ignore[arg-type]
 
+    @classmethod
+    def encoded(cls, values: Tensor, present: Tensor, encoding: Encoding) -> Features:
+        """Features as an encoder made them, identified by encoder and media rather than by their bits.
+
+        Raises:
+            DataError: as the class; or media hashes of another number of rows.
+        """
+        out = cls(values, present)
+        if len(encoding.media) != len(out.values):
+            raise DataError(
+                f"{len(out.values)} feature rows, {len(encoding.media)} media hashes", fix="give one hash for each row"
+            )
+        object.__setattr__(out, "encoding", encoding)
+        return out
+
     @property
     def dim(self) -> int:
         """Width D."""
         return self.values.shape[1]
 
+    def fingerprint(self) -> str:
+        """What these features are, 32 hex digits: encoder, media and mask where they are known, else every bit."""
+        shape, present = str(tuple(self.values.shape)).encode(), self.present.numpy()
+        if self.encoding is None:
+            return _hash(shape, self.values.numpy(), present)
+        return _hash(shape, b"encoded", self.encoding.encoder.encode(), self.encoding.media.numpy(), present)
+
     def take(self, rows: NDArray[np.int64] | Tensor) -> Features:
         """The features of these video rows [n], in this order."""
         index = torch.as_tensor(rows)
-        return Features(self.values[index], self.present[index])
+        values, present = self.values[index], self.present[index]
+        if self.encoding is None:
+            return Features(values, present)
+        return Features.encoded(values, present, Encoding(self.encoding.encoder, self.encoding.media[index]))
+
+    def spread(self, rows: Tensor, count: int) -> Features:
+        """The same rows at other places among ``count`` videos, which else have none: row i goes to ``rows[i]``."""
+        values = self.values.new_zeros(count, self.dim)
+        present = torch.zeros(count, dtype=torch.bool)
+        values[rows], present[rows] = self.values, self.present
+        if self.encoding is None:
+            return Features(values, present)
+        media = self.encoding.media.new_zeros(count, 16)
+        media[rows] = self.encoding.media
+        return Features.encoded(values, present, Encoding(self.encoding.encoder, media))
 
     @classmethod
     def aligned(
@@ -419,7 +485,8 @@ class Dataset:
     def manifest(self) -> dict[str, str]:
         """Hashes of what the dataset is: ``users``, ``videos``, ``pairs`` and one ``features/<modality>`` each.
 
-        The order of the interaction rows does not matter; the row order of users and videos does.
+        The order of the interaction rows does not matter; the row order of users and videos does. Features that know
+        their :class:`Encoding` are hashed by it, others by their bits.
         """
         hashes = {
             "users": hash_ids(self.user_ids.ids),
@@ -427,9 +494,7 @@ class Dataset:
             "pairs": hash_pairs(self.interactions, self.num_videos),
         }
         for modality in sorted(self.features):
-            feature = self.features[modality]
-            arrays = (feature.values.numpy(), feature.present.numpy())
-            hashes[f"features/{modality}"] = _hash(str(arrays[0].shape).encode(), *arrays)
+            hashes[f"features/{modality}"] = self.features[modality].fingerprint()
         return hashes
 
     def fingerprint(self) -> str:

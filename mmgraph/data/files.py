@@ -16,7 +16,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
@@ -97,23 +97,88 @@ def open_atomically(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         WriteFailed: as :func:`write_atomically`, also where the writer turned the system's error into one of its own.
     """
+    with _staged(path) as (file, part):
+        yield file
+        _finish(file, path)
+        part.replace(path)
+        sync_folder(path.parent)
+
+
+def write_together(
+    folder: Path, contents: Mapping[str, bytes | Callable[[IO[bytes]], object]], manifest: str, values: dict[str, Any]
+) -> None:
+    """Writes several files as one: all beside their places first, then moved, last the JSON file that vouches for them.
+
+    ``manifest`` gets ``values`` and, under ``files``, the hash of each file (those that ``values`` names there already
+    stay). A kill or a full disk before the first move leaves the old files; one between two moves leaves a manifest
+    that does not fit, which :func:`altered` tells.
+
+    Args:
+        folder: made where it does not exist.
+        contents: name -> bytes, or what writes into an open file.
+        manifest: the name of the JSON file.
+        values: what else it says.
+
+    Raises:
+        WriteFailed: as :func:`write_atomically`; names the file.
+    """
+    hashes = dict(values.get("files", {}))
+    with contextlib.ExitStack() as stack:
+        moves = []
+        for name, content in contents.items():
+            file, part = stack.enter_context(_staged(folder / name))
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            _finish(file, folder / name)
+            hashes[name] = hash_file(part)
+            moves.append((part, folder / name))
+        for part, path in moves:
+            part.replace(path)
+        sync_folder(folder)
+    write_json(folder / manifest, {**values, "files": hashes})
+
+
+def altered(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """The names among ``files`` (name -> hash) whose file is gone or holds other bytes."""
+
+    def differs(name: str, wanted: str) -> bool:
+        try:
+            return hash_file(folder / name) != wanted
+        except DamagedFile:
+            return True
+
+    return [name for name, wanted in files.items() if differs(name, wanted)]
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[tuple[_Remembering, Path]]:
+    """An open file beside ``path``, and where it lies; it is gone when the block ends, unless it was moved."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _Remembering(io.FileIO(part, "x")) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_folder(path.parent)
+            yield file, part
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         failed = error if isinstance(error, OSError) else None if file is None else file.failed
         if failed is None or isinstance(failed, WriteFailed):
             raise
         raise WriteFailed.about(failed, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _finish(file: _Remembering, path: Path) -> None:
+    """Everything that was written is on the disk."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+    except OSError as error:
+        raise WriteFailed.about(error, path) from error
 
 
 class _Remembering(io.BufferedWriter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mmgraph.data.dataset import Dataset, Features
+from mmgraph.data.dataset import Dataset, Encoding, Features
 from mmgraph.data.files import write_atomically
 from mmgraph.encoders.base import Encoder
 from mmgraph.encoders.captions import caption_text
@@ -92,10 +93,11 @@ def extract_with_report(
         media = media_of(dataset, encoder, text_columns)
         owners = [row for row, items in enumerate(media) for _ in items]
         flat = [item for items in media for item in items]
-        encoded, report = store.encode(encoder, flat, workers=workers, progress=progress)
+        encoded, report, contents = store.encode(encoder, flat, workers=workers, progress=progress)
         problems = tuple(Problem(owners[row], source, reason) for row, source, reason in encoded.problems)
         values, present = _by_video(modality, encoder, encoded, owners, dataset.num_videos, frames)
-        features[modality] = Features(values, present)
+        encoding = _encoding(encoder, encoded, contents, owners, dataset.num_videos, frames)
+        features[modality] = Features.encoded(values, present, encoding)
         reports[modality] = report.model_copy(
             update={
                 "rows": dataset.num_videos,
@@ -199,6 +201,26 @@ def generation_records(dataset: Dataset) -> list[Any]:
 def _nothing(record: Any) -> bool:
     """No record, or one without a known field. Text that is no JSON is something: the encoder reports it."""
     return not record or (isinstance(record, dict) and all(value is None for value in record.values()))
+
+
+def _encoding(
+    encoder: Encoder,
+    encoded: Encoded,
+    contents: Sequence[str | None],
+    owners: list[int],
+    count: int,
+    frames: FrameMode,
+) -> Encoding:
+    """What identifies the features of videos: the encoder, how rows are pooled, and each video's readable media."""
+    media = [hashlib.blake2b(digest_size=16) for _ in range(count)]
+    known = torch.zeros(count, dtype=torch.bool)
+    for owner, content, present in zip(owners, contents, encoded.present.tolist(), strict=True):
+        if present:
+            media[owner].update(f"{content}\n".encode())
+            known[owner] = True
+    rows = torch.frombuffer(bytearray(b"".join(m.digest() for m in media)), dtype=torch.uint8).reshape(count, 16)
+    pooled = f" frames={frames}" if len(encoder.shape) == 2 else ""
+    return Encoding(encoder.key() + pooled, rows * known.unsqueeze(1))
 
 
 def _by_video(

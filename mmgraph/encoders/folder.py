@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.files import write_atomically
+from mmgraph.data.readers.feature_folder import check_same_videos, write_feature_folder
 from mmgraph.encoders.audio import HuggingFaceAudio, MFCCStatistics
 from mmgraph.encoders.base import Encoder
 from mmgraph.encoders.extraction import extract_with_report, generation_records, text_columns_of
@@ -101,11 +97,12 @@ def encode_folder(
 ) -> EncodeSummary:
     """Encode a folder's media; the function behind `mmgraph encode`.
 
-    Writes, each file whole or not at all: ``out/<modality>.npy`` [V, D] float32, ``out/<modality>_present.npy`` [V]
-    bool, ``out/video_ids.csv``, which says which video each row is (in a media folder the order of videos.csv), and
-    ``out/passports.json``. The noise check of the passports reads interactions of the whole folder: it describes
-    features, it selects nothing. So do texts: tags that people gave later than a training cut are in them, unless
-    ``text_columns`` leaves them out.
+    Writes ``out/<modality>.npy`` [V, D] float32, ``out/<modality>_present.npy`` [V] bool, ``out/video_ids.csv``, which
+    says which video each row is (in a media folder the order of videos.csv), ``out/passports.json``, and last
+    ``out/features.json``, which vouches for the others by their hashes, so that files of two states are never read as
+    one. The noise check of the passports reads interactions of the whole folder: it describes features, it selects
+    nothing. So do texts: tags that people gave later than a training cut are in them, unless ``text_columns`` leaves
+    them out.
 
     Args:
         data: a media folder, or another layout that `mmgraph inspect` knows, with media (MovieLens with posters).
@@ -124,6 +121,7 @@ def encode_folder(
 
     Raises:
         ValueError: no encoder is named, or the folder has nothing that one reads, or a media folder without videos.csv.
+        DataError: features of other videos lie in ``out`` and would stay there.
         StoreWriteError: ``store`` or ``out`` cannot be written.
     """
     data = Path(data)
@@ -150,16 +148,15 @@ def encode_folder(
         raise ValueError("name at least one encoder: text, image, audio, video or generation")
     kept = FeatureStore(data / ".features" if store is None else store)
     make_folder(folder)  # before the work, not after it
+    check_same_videos(folder, dataset.video_ids, encoders)
     result = extract_with_report(
         dataset, encoders, kept, text_columns=columns or None, workers=workers, progress=progress
     )
-    write_atomically(folder / "video_ids.csv", pl.DataFrame({"video_id": dataset.video_ids.ids}).write_csv().encode())
-    passports = {}
-    for modality, encoder in encoders.items():
-        features = result.dataset.features[modality]
-        write_atomically(folder / f"{modality}.npy", _npy(features.values))
-        write_atomically(folder / f"{modality}_present.npy", _npy(features.present))
-        passports[modality] = passport(modality, features, encoder=encoder, interactions=dataset.interactions)
+    features = {modality: result.dataset.features[modality] for modality in encoders}
+    passports = {
+        modality: passport(modality, features[modality], encoder=encoder, interactions=dataset.interactions)
+        for modality, encoder in encoders.items()
+    }
     summary = EncodeSummary(
         data=str(data),
         store=str(kept.directory),
@@ -168,7 +165,8 @@ def encode_folder(
         reports=result.reports,
         passports=passports,
     )
-    write_atomically(folder / "passports.json", summary.model_dump_json(indent=1).encode())
+    others = {"passports.json": summary.model_dump_json(indent=1).encode()}
+    write_feature_folder(folder, dataset.video_ids, features, others)
     return summary
 
 
@@ -185,9 +183,3 @@ def _read(data: Path, signal: str | None) -> Dataset:
         raise ValueError(f"{data} has no videos.csv: without it, feature rows have no order")
     # features that lie there are about to be replaced
     return read_media_folder(data, features=False, signal=signal, duplicates="keep")
-
-
-def _npy(values: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, values.numpy(), allow_pickle=False)
-    return buffer.getvalue()

@@ -43,6 +43,7 @@ class Passport(BaseModel):
     Attributes:
         modality: its name.
         encoder: name, version, weights hash and settings; None when the matrix came from elsewhere.
+        fingerprint: what identifies it: encoder and media where they are known (alike on any machine), else its bits.
         rows, dim: its shape. ``present`` rows have features.
         duplicates: present rows that equal an earlier present row.
         zero_rows, constant_rows: present rows that are all zero, or all one other value.
@@ -56,6 +57,7 @@ class Passport(BaseModel):
 
     modality: str
     encoder: dict[str, Any] | None
+    fingerprint: str
     rows: int
     dim: int
     present: int
@@ -141,6 +143,7 @@ def passport(
     return Passport(
         modality=modality,
         encoder=encoder if encoder is None or isinstance(encoder, dict) else encoder.describe(),
+        fingerprint=features.fingerprint(),
         rows=len(features.values),
         dim=features.dim,
         present=len(values),

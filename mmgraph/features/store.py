@@ -76,10 +76,11 @@ class EncodeReport(BaseModel):
 
 
 class Stored(NamedTuple):
-    """Features, and the report on how they came to be."""
+    """Features, the report on how they came to be, and the content hash of each medium (None: absent or unreadable)."""
 
     encoded: Encoded
     report: EncodeReport
+    contents: tuple[str | None, ...]
 
 
 class FeatureStore:
@@ -189,7 +190,7 @@ class FeatureStore:
             damaged=damaged,
             seconds={name: round(value, 4) for name, value in clock.items()},
         )
-        return Stored(encoded, report)
+        return Stored(encoded, report, tuple(keys))
 
     def compact(self, encoder: Encodes) -> int:
         """Join an encoder's chunks into full ones; returns how many there are then.

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.data import DataError, Dataset, Entities, Features, Origin, Vocabulary
+from mmgraph.data import DataError, Dataset, Encoding, Entities, Features, Origin, Vocabulary
 from mmgraph.data.checks import (
     check_columns,
     finite_matrix,
@@ -336,3 +336,28 @@ def test_the_core_keeps_the_exposures_that_are_left():
     left = data.k_core(2)
     assert left.exposures is not None
     assert left.exposures.rows() == [(0, 1), (1, 0)]
+
+
+def test_encoded_features_are_identified_by_encoder_and_media_and_not_by_their_last_bits():
+    media = torch.arange(3, dtype=torch.uint8).unsqueeze(1).expand(3, 16)
+    present = torch.tensor([True, True, False])
+    values = torch.rand(3, 4, generator=torch.Generator().manual_seed(0)) + 1
+    one = Features.encoded(values, present, Encoding("key", media))
+    two = Features.encoded(values * (1 + 3e-6), present, Encoding("key", media))
+    base = Dataset.from_frames(FRAME, videos=VIDEOS)
+    assert base.with_features(f=one).fingerprint() == base.with_features(f=two).fingerprint()
+    assert one.take(torch.tensor([2, 0])).fingerprint() == two.take(torch.tensor([2, 0])).fingerprint()
+    assert one.spread(torch.tensor([4, 1, 0]), 5).fingerprint() == two.spread(torch.tensor([4, 1, 0]), 5).fingerprint()
+    others = [
+        Features.encoded(values, present, Encoding("other", media)),
+        Features.encoded(values, present, Encoding("key", media + 1)),
+        Features.encoded(values, ~present, Encoding("key", media)),
+        one.take(torch.tensor([1, 0, 2])),
+        Features(values, present),
+        replace(one, values=2 * values),  # changed by hand: only its bits say what it is
+    ]
+    assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 1 + len(others)
+    with pytest.raises(DataError, match="3 feature rows, 2 media hashes"):
+        Features.encoded(values, present, Encoding("key", media[:2]))
+    with pytest.raises(DataError, match="16 bytes a row"):
+        Encoding("key", media.long())

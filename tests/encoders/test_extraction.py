@@ -167,3 +167,28 @@ def test_what_is_not_there_is_named(dataset, tmp_path) -> None:
         generation_records(bare)
     with pytest.raises(ValueError, match="lacks any of the columns"):
         texts_of(bare)
+
+
+def test_features_are_known_by_encoder_and_media_whatever_the_last_bits(dataset, tmp_path) -> None:
+    class Shaky(HashEncoder):
+        """The same encoder on a machine that adds up in another order."""
+
+        def encode(self, items):
+            return super().encode(items) * (1 + 3e-6)
+
+    plain, shaky = HashEncoder(reads="image"), Shaky(reads="image")
+    assert plain.key() == shaky.key()
+    one = extract(dataset, {"visual": plain}, tmp_path / "one")
+    two = extract(dataset, {"visual": shaky}, tmp_path / "two")
+    assert not torch.equal(one.features["visual"].values, two.features["visual"].values)
+    assert one.fingerprint() == two.fingerprint()
+    jpeg(dataset.media["image"][rows(dataset, "a")[0]][1], 99)
+    assert extract(dataset, {"visual": plain}, tmp_path / "one").fingerprint() != one.fingerprint()
+    other = extract(dataset, {"visual": HashEncoder(reads="image", seed=1)}, tmp_path / "one")
+    assert other.features["visual"].fingerprint() != one.features["visual"].fingerprint()
+
+
+def test_how_frames_were_pooled_is_part_of_what_features_are(dataset, tiny_vit, tmp_path) -> None:
+    encoder = VideoFrames(HuggingFaceImage(tiny_vit), num_frames=1)
+    mean, flat = (extract(dataset, {"v": encoder}, tmp_path, frames=how).features["v"] for how in ("mean", "flat"))
+    assert mean.fingerprint() != flat.fingerprint()

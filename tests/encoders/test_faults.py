@@ -16,7 +16,7 @@ from tests.encoders.making import jpeg, mp4, tone, wav, wav_header
 
 def survive(tmp_path: Path, encoder: Encoder, bad: Path, good: Path, reason: str) -> None:
     """The bad file is listed with its reason and missing; the good ones around it are as if it were not there."""
-    encoded, report = FeatureStore(tmp_path / "store").encode(encoder, [good, bad, good])
+    encoded, report, _ = FeatureStore(tmp_path / "store").encode(encoder, [good, bad, good])
     assert encoded.present.tolist() == [True, False, True]
     assert [(problem.row, problem.source) for problem in report.problems] == [(1, str(bad))]
     assert reason in report.problems[0].reason

@@ -19,6 +19,7 @@ from mmgraph.encoders import (
     UniversalSentenceEncoder,
     audio_encoder,
     encode_folder,
+    extract,
     image_encoder,
     text_encoder,
 )
@@ -125,3 +126,22 @@ def test_a_folder_that_cannot_be_written_says_which_options_to_give(folder) -> N
     (folder / "features").write_text("a file in the way")
     with pytest.raises(StoreWriteError, match=r"features: .*Nothing was encoded\. Give a folder"):
         encode_folder(folder, text="hash", store=folder / "elsewhere", progress=False)
+
+
+def test_features_keep_their_identity_through_the_folder(folder, tmp_path) -> None:
+    encode_folder(folder, text="hash", progress=False)
+    back = read_media_folder(folder, duplicates="keep")
+    bare = read_media_folder(folder, duplicates="keep", features=False)
+    assert back.fingerprint() == extract(bare, {"text": HashEncoder()}, tmp_path / "s").fingerprint()
+    passports = json.loads((folder / "features" / "passports.json").read_text())["passports"]
+    assert passports["text"]["fingerprint"] == back.features["text"].fingerprint()
+
+
+def test_features_of_other_videos_do_not_stay_beside_new_ones(folder) -> None:
+    encode_folder(folder, text="hash", audio="mfcc", progress=False)
+    (folder / "videos.csv").write_text("video_id,title\na,\nb,\u4e00\u53ea\u72d7\nc,a cat\n")
+    assert read_media_folder(folder, duplicates="keep").features["text"].present.tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=r"rows of audio\.npy are of other videos"):
+        encode_folder(folder, text="hash", progress=False)
+    encode_folder(folder, text="hash", audio="mfcc", progress=False)
+    assert read_media_folder(folder, duplicates="keep").features["audio"].present.tolist() == [False, False, True]

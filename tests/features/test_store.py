@@ -99,7 +99,7 @@ def test_corrupt_media_are_reported_each_time_and_tried_once(tmp_path) -> None:
     store = FeatureStore(tmp_path)
     for turn in range(2):
         Corrupt.attempts.clear()
-        encoded, report = store.encode(Corrupt(), ["fine", "corrupt", None, "corrupt"])
+        encoded, report, _ = store.encode(Corrupt(), ["fine", "corrupt", None, "corrupt"])
         assert isinstance(report, EncodeReport)
         assert [(p.row, p.source, p.reason) for p in report.problems] == [
             (1, "corrupt", "it says so"),
@@ -144,7 +144,7 @@ def test_a_killed_run_is_gone_on_from(tmp_path) -> None:
         process.wait()
     chunks = len(list(tmp_path.glob("store/*/*.safetensors")))
     counting = Counting(reads="image")
-    encoded, report = FeatureStore(tmp_path / "store").encode(counting, media)
+    encoded, report, _ = FeatureStore(tmp_path / "store").encode(counting, media)
     assert counting.count == report.encoded == 400 - 4 * chunks
     assert report.damaged == 0
     assert torch.equal(encoded.values, HashEncoder(reads="image")(media).values)
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_whole_chunks_and_says_so(tmp_path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(path.suffix for path in store.folder(small).iterdir()) == [".json", ".safetensors"]
     counting = Counting(reads="image", batch_size=4)
-    encoded, report = store.encode(counting, media)
+    encoded, report, _ = store.encode(counting, media)
     assert (report.reused, counting.count) == (4, 8)
     assert encoded.present.all()
 
@@ -227,7 +227,7 @@ def test_a_damaged_chunk_is_noticed_and_encoded_again(tmp_path, damage) -> None:
     chunk.write_bytes(b"" if damage == "empty" else bytes(data))
     counting = Counting()
     with pytest.warns(UserWarning, match="damaged chunk"):
-        encoded, report = store.encode(counting, texts)
+        encoded, report, _ = store.encode(counting, texts)
     assert (counting.count, report.damaged) == (2, 1)
     assert torch.equal(encoded.values, good)
 
@@ -257,7 +257,7 @@ def test_a_file_that_changes_while_it_is_encoded_is_not_stored(tmp_path) -> None
             return item
 
     store = FeatureStore(tmp_path / "store")
-    encoded, report = store.encode(Meddles(reads="image"), media)
+    encoded, report, _ = store.encode(Meddles(reads="image"), media)
     assert encoded.present.tolist() == [True, False]
     assert [problem.reason for problem in report.problems] == ["changed while it was being read"]
     counting = Counting(reads="image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmgraph.data.readers.csv_parquet import from_frame, read_csv, read_parquet
+from mmgraph.data.readers.feature_folder import read_feature_folder, write_feature_folder
 from mmgraph.data.readers.lists import read_lightgcn, read_sequences
 from mmgraph.data.readers.media_folder import read_media_folder
 from mmgraph.data.readers.mmrec import read_mmrec
@@ -13,6 +14,7 @@ __all__ = [
     "OGBLink",
     "from_frame",
     "read_csv",
+    "read_feature_folder",
     "read_lightgcn",
     "read_media_folder",
     "read_mmrec",
@@ -20,4 +22,5 @@ __all__ = [
     "read_ogb_link",
     "read_parquet",
     "read_sequences",
+    "write_feature_folder",
 ]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from numpy.typing import NDArray
 
 from mmgraph.data.checks import Duplicates, TimeUnit, check_columns, numbers
-from mmgraph.data.dataset import Dataset, Entities, Features, media_rows
+from mmgraph.data.dataset import Dataset, Entities, media_rows
 from mmgraph.data.errors import DataError, Findings, Source, UnknownIdError
-from mmgraph.data.readers.tables import existing, files_by_id, read_csv, read_npy
+from mmgraph.data.readers.feature_folder import read_feature_folder
+from mmgraph.data.readers.tables import existing, files_by_id, read_csv
 from mmgraph.data.vocabulary import Vocabulary
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
@@ -44,7 +44,8 @@ def read_media_folder(
         video_frames/<id>/*.jpg            -> media["image"]
         video_audio/<id>.wav or <id>/*.wav -> media["audio"]
         videos/<id>.mp4                    -> media["video"]
-        features/<modality>.npy            rows as in videos.csv; <modality>_present.npy: bool, one a row
+        features/<modality>.npy            rows as in features/video_ids.csv, or else as in videos.csv;
+                                           <modality>_present.npy: bool, one a row
 
     Ids are text, as written. With users.csv or videos.csv their order is the row order.
 
@@ -92,14 +93,9 @@ def read_media_folder(
     catalogue = None if dataset is None or (listed and videos is None) else dataset.video_ids
     if catalogue is None and videos is not None:  # its rows still tell whose features and media are there
         catalogue = Vocabulary(videos["video_id"].drop_nulls().unique())
-    feature_files = _feature_files(folder / "features") if features else []
     made = {}
-    if feature_files and not listed:
-        fix = "add videos.csv"
-        found.add(DataError("features without videos.csv have no row order", file=folder / "features", fix=fix))
-    elif catalogue is not None:
-        for file, mask in feature_files:
-            made[file.stem] = found.attempt(read_features, file, len(catalogue), present=mask)
+    if features and catalogue is not None:
+        made = found.attempt(read_feature_folder, folder / "features", catalogue, by_position=listed) or {}
     media = {} if catalogue is None else _media(folder, catalogue, found)
     if found or dataset is None:
         raise found.error()
@@ -159,45 +155,3 @@ def _media(folder: Path, videos: Vocabulary, found: Findings) -> dict[str, list[
             fix = "add the video to videos.csv, or move its files away"
             found.add(UnknownIdError(error.problem, file=folder / where, fix=fix))
     return media
-
-
-def _feature_files(folder: Path) -> list[tuple[Path, Path | None]]:
-    """Each ``<modality>.npy``, and its mask where there is one."""
-    files = [file for file in sorted(folder.glob("*.npy")) if not file.stem.endswith("_present")]
-    masks = [file.with_name(f"{file.stem}_present.npy") for file in files]
-    return [(file, mask if mask.exists() else None) for file, mask in zip(files, masks)]
-
-
-def read_features(file: Path, num_videos: int, present: Path | None = None) -> Features:
-    """Features of all videos from an ``.npy`` file [V, D] (float16 is cast), with an optional mask file [V].
-
-    Raises:
-        DataError: a truncated file, rows that do not match the videos, NaN or infinity in a present row.
-    """
-    found = Findings()
-    values = found.attempt(_matrix, file, num_videos)
-    mask = None if present is None else found.attempt(_mask, present, num_videos)
-    if found or values is None:
-        raise found.error()
-    try:
-        return Features.of(values, mask)
-    except DataError as error:
-        raise DataError(error.problem, file=file, row=error.row, column=error.column, fix=error.fix) from error
-
-
-def _matrix(file: Path, num_videos: int) -> NDArray:
-    values = read_npy(file)
-    if values.ndim != 2 or len(values) != num_videos:
-        raise DataError(
-            f"shape {values.shape} for {num_videos} videos",
-            file=file,
-            fix="save one row for each video, in the order of the videos",
-        )
-    return values
-
-
-def _mask(file: Path, num_videos: int) -> NDArray:
-    mask = read_npy(file)
-    if mask.shape != (num_videos,):
-        raise DataError(f"shape {mask.shape} for {num_videos} videos", file=file, fix="save one bool for each video")
-    return mask

@@ -11,7 +11,7 @@ import polars as pl
 from mmgraph.data.checks import Duplicates, check_columns
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError, Findings, Source
-from mmgraph.data.readers.media_folder import read_features
+from mmgraph.data.readers.feature_folder import read_features
 from mmgraph.data.readers.tables import existing, read_csv
 
 _FEATURES = {
