@@ -15,7 +15,20 @@ PACKAGE = ROOT / "mmgraph"
 
 # A file imports only from entries before its own.
 ORDER = (
-    *("config", "process", "progress", "ops", "data", "features", "encoders", "graph", "nn", "losses", "models"),
+    *(
+        "config",
+        "process",
+        "progress",
+        "description",
+        "ops",
+        "data",
+        "features",
+        "encoders",
+        "graph",
+        "nn",
+        "losses",
+        "models",
+    ),
     *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "cli"),
 )
 # The command reads the environment and imports what a person names; recipes read where the data lies; `process` is what
