@@ -75,7 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.data not in DATA:
         parser.error(f"unknown {given.data!r}: choose from {', '.join(DATA)}")
-    run_tests(["tests/ops/test_topk.py", "tests/test_evaluate.py"])
+    run_tests(["tests/ops/test_topk.py", "tests/evaluate/test_evaluate.py"])
     split = DATA[given.data]()
     graph = build_graph(split)
     torch.manual_seed(0)

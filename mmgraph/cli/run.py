@@ -53,7 +53,7 @@ def run(
         for protocol in dict.fromkeys(r.protocol for r in results if seed is None and not as_json):
             members = [r for r in results if r.protocol == protocol]
             for group in ("all", "warm", "cold"):
-                if all(group in r.test for r in members):
+                if all(name in r.test.get(group, ()) for r in members for name in columns(experiment)):
                     shown = table(members, columns(experiment), group=group)
                     from rich.console import Console
 

@@ -1,19 +1,36 @@
-"""Full ranking, metrics with every user's value kept, and the one door to the sealed test."""
+"""Full ranking and given candidates, metrics with every list kept, and the one door to the sealed test."""
 
 from __future__ import annotations
 
-from mmgraph.evaluate.metrics import average_popularity, coverage, gini, mann_whitney_auc, top_k_metrics
-from mmgraph.evaluate.ranking import EvalConfig, Evaluation, Opening, evaluate, evaluate_test
+from mmgraph.evaluate.evalconfig import EvalConfig
+from mmgraph.evaluate.evaluation import Evaluation, Opening
+from mmgraph.evaluate.judging import evaluate, evaluate_test
+from mmgraph.evaluate.metrics import (
+    average_popularity,
+    coverage,
+    gini,
+    mann_whitney_auc,
+    new_recall,
+    new_share,
+    top_k_metrics,
+)
+from mmgraph.evaluate.ranking import Ranking
+from mmgraph.evaluate.requests import Requests, SampledCandidates
 
 __all__ = [
     "EvalConfig",
     "Evaluation",
     "Opening",
+    "Ranking",
+    "Requests",
+    "SampledCandidates",
     "average_popularity",
     "coverage",
     "evaluate",
     "evaluate_test",
     "gini",
     "mann_whitney_auc",
+    "new_recall",
+    "new_share",
     "top_k_metrics",
 ]

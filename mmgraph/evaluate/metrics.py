@@ -106,3 +106,37 @@ def average_popularity(lists: Tensor, popularity: Tensor) -> Tensor:
     real = lists >= 0
     total = torch.where(real, popularity[lists.clamp(min=0)].double(), 0.0).sum(1)
     return total / real.sum(1)
+
+
+def new_share(lists: Tensor, new: Tensor) -> Tensor:
+    """The share of new videos in each list; NaN for an empty list.
+
+    Args:
+        lists: [n, k] video rows, -1 where a list is shorter.
+        new: [V] bool, videos without a training user.
+
+    Returns:
+        [n] float64.
+    """
+    real = lists >= 0
+    return (real & new[lists.clamp(min=0)]).sum(1).double() / real.sum(1)
+
+
+def new_recall(
+    lists: Tensor, hits: Tensor, target_lines: Tensor, target_videos: Tensor, new: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of each list's new targets the share that is in it, and the same of its known targets; NaN without such a target.
+
+    Args:
+        lists: [n, k] video rows, -1 where a list is shorter.
+        hits: [n, k] bool.
+        target_lines, target_videos: [T], the list and the video of every target.
+        new: [V] bool, videos without a training user.
+
+    Returns:
+        Two times [n] float64.
+    """
+    is_new = new[lists.clamp(min=0)]
+    wanted_new = torch.bincount(target_lines[new[target_videos]], minlength=len(lists))
+    wanted_known = torch.bincount(target_lines, minlength=len(lists)) - wanted_new
+    return (hits & is_new).sum(1).double() / wanted_new, (hits & ~is_new).sum(1).double() / wanted_known

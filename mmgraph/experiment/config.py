@@ -110,7 +110,7 @@ class Experiment(Config):
                 values[head] = value
             elif isinstance(values[head], BaseModel):
                 inner = values[head]
-                values[head] = type(inner).model_validate(inner.model_dump() | {tail: value})
+                values[head] = type(inner).model_validate(dict(inner) | {tail: value})
             elif isinstance(values[head], Mapping):
                 values[head] = {**values[head], tail: value}
             else:

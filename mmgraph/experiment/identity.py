@@ -60,6 +60,8 @@ def identify(experiment: Experiment, seed: int, split: Split) -> Identity:
     for transform in experiment.transforms:
         if added := getattr(transform, "protocol_parameters", None):
             split = split.with_parameters(**added)
+    if added := experiment.evaluate.protocol_parameters(split):
+        split = split.with_parameters(**added)
     protocol = split.protocol.model_dump(mode="json", exclude={"name", "dataset"})
     parts: dict[str, Any] = {
         "split": describe(protocol, portable=True),

@@ -15,7 +15,7 @@ import polars as pl
 import torch
 
 from mmgraph.data.files import DamagedFile, owned, read_json, write_atomically, write_json
-from mmgraph.evaluate import EvalConfig, Evaluation, evaluate, evaluate_test
+from mmgraph.evaluate import Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe, read_identity, write_identity
 from mmgraph.experiment.journal import openings, recorded_opening
@@ -70,6 +70,8 @@ def prepare(
     for transform in experiment.transforms:
         if added := getattr(transform, "protocol_parameters", None):
             built = built.with_parameters(**added)
+    if added := experiment.evaluate.protocol_parameters(built):
+        built = built.with_parameters(**added)
     graph = build_graph(built, stage)
     seen = graph.seen
     for transform in experiment.transforms:
@@ -180,7 +182,8 @@ def _run(
     ready = prepare(experiment, seed, split=split)
     report = _fit(experiment, ready, seed, directory, resume, progress)
     split, device = ready.split, experiment.fit.device
-    valid = evaluate(ready.model, ready.graph, split.valid, experiment.evaluate, device, seen=ready.seen)
+    config = experiment.evaluate.for_split(split)
+    valid = evaluate(ready.model, ready.graph, split.valid, config, device, seen=ready.seen)
     graph = prepare(experiment, seed, "test", split).graph
     with recorded_opening(out, split, experiment.name, seed, identity.id) as opener:
         test = evaluate_test(ready.model, graph, split, opener, experiment.evaluate, device)
@@ -190,8 +193,8 @@ def _run(
         protocol=split.protocol_id,
         seed=seed,
         identity=identity.id,
-        valid=valid.metrics,
-        test=test.metrics,
+        valid=valid.reported,
+        test=test.reported,
         config=experiment.resolved(),
         environment=environment(),
         data=_data(split),
@@ -397,7 +400,7 @@ def _try(variant: Experiment, changes: dict[str, Any], seed: int, split: Split, 
 def _fit(
     experiment: Experiment, ready: Prepared, seed: int, directory: Path, resume: bool, progress: bool
 ) -> FitReport:
-    config = _monitoring(experiment.evaluate, experiment.fit.monitor)
+    config = experiment.evaluate.for_split(ready.split).for_validation(experiment.fit.monitor)
 
     def validate(model: Recommender) -> dict[str, float]:
         found = evaluate(model, ready.graph, ready.split.valid, config, experiment.fit.device, seen=ready.seen)
@@ -415,14 +418,6 @@ def _fit(
         epoch_transforms=experiment.epoch_transforms,
         progress=progress,
     )
-
-
-def _monitoring(config: EvalConfig, monitor: str) -> EvalConfig:
-    """What an epoch needs measured: group ``all`` without AUC, and whatever the monitor names."""
-    group, _, metric = monitor.rpartition("/")
-    cheap = config.for_validation()
-    groups = ("all", *([] if group in ("", "all") else [group.partition("_")[0]]))
-    return EvalConfig.model_validate(cheap.model_dump() | {"groups": groups, "auc": "auc" in metric})
 
 
 def _per_user(stages: Mapping[str, Evaluation]) -> bytes:

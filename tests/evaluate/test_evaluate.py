@@ -28,48 +28,8 @@ from mmgraph.evaluate import (
 )
 from mmgraph.models.base import Embeddings, Recommender
 from mmgraph.ops import CSR
-from mmgraph.recommend import ranks_by_dot_product
-
-
-@dataclass
-class ToyGraph:
-    """What evaluation needs of a graph."""
-
-    seen: CSR
-
-    @property
-    def num_users(self) -> int:
-        return self.seen.shape[0]
-
-    @property
-    def num_videos(self) -> int:
-        return self.seen.shape[1]
-
-
-class Table(Recommender):
-    """Scores read from a table [U, V]."""
-
-    def __init__(self, scores: Tensor) -> None:
-        super().__init__()
-        self.table = torch.nn.Parameter(scores.clone(), requires_grad=scores.is_floating_point())
-        self.encoded = 0
-
-    def encode(self, graph, rows=None) -> Embeddings:
-        self.encoded += 1
-        self.mode = self.training
-        return Embeddings(torch.arange(len(self.table))[:, None], torch.arange(self.table.shape[1])[:, None])
-
-    def score(self, emb, users, videos=None) -> Tensor:
-        return self.table[users]
-
-
-def toy(scores: list[list[float]], seen: list[tuple[int, int]], targets: list[tuple[int, int]]):
-    table = torch.tensor(scores, dtype=torch.float32)
-    rows = torch.tensor(seen, dtype=torch.int64).reshape(-1, 2)
-    graph = ToyGraph(CSR.from_edges(rows[:, 0], rows[:, 1], tuple(table.shape)))
-    frame = pl.DataFrame(targets, schema={"user": pl.Int64, "video": pl.Int64}, orient="row")
-    return Table(table), graph, frame
-
+from mmgraph.recommend import ranking_factors
+from tests.evaluate.toys import Table, ToyGraph, toy
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
 
@@ -223,8 +183,7 @@ def test_evaluation_leaves_the_model_as_it_was_and_encodes_once():
     assert evaluate(model, graph, targets)["all"]["recall@5"] == 1
     assert torch.equal(model.table.detach(), table)
     assert model.training
-    assert not model.mode
-    assert model.encoded == 1
+    assert model.modes == [False]
 
 
 def test_block_size_does_not_change_anything():
@@ -265,9 +224,9 @@ def test_dot_products_ranked_without_all_scores_give_the_same_metrics():
     targets = pl.DataFrame({name: rows.numpy() for name, rows in pairs.items()})
     config = EvalConfig(k=(3, 20), groups=("activity",), auc=False)
     fast, slow = Vectors(user, video), Copies(user, video)
-    assert ranks_by_dot_product(fast, fast.rows)
-    assert not ranks_by_dot_product(slow, slow.rows)
-    assert not ranks_by_dot_product(fast, Embeddings(user, video * torch.nan))  # its blocks name the NaN
+    assert ranking_factors(fast, fast.rows) is not None
+    assert ranking_factors(slow, slow.rows) is None
+    assert ranking_factors(fast, Embeddings(user, video * torch.nan)) is None  # its blocks name the NaN
     ours, truth = (evaluate(model, ToyGraph(seen), targets, config) for model in (fast, slow))
     assert ours.metrics == truth.metrics
     assert ours.frame().equals(truth.frame())
@@ -323,6 +282,9 @@ def test_evaluate_test_opens_once_masks_by_protocol_and_records_it():
 
         def seen(self, stage):
             assert stage == "test"
+            return pl.DataFrame({"user": [0], "video": [0]})
+
+        def masked(self, stage):
             return pl.DataFrame({"user": [0], "video": [0]})
 
         def open_test(self, experiment):
