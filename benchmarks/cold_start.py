@@ -40,7 +40,7 @@ class ColdRows:
     def __init__(self, config: WorldConfig) -> None:
         world = generate(config)
         features = {m: Features.of(world.features[m], world.present[m]) for m in MODALITIES}
-        split = global_time_split(world.dataset(features, name="aigc"))
+        split = global_time_split(world.dataset(features, exposures=False, name="aigc"))
         self.fingerprint = split.dataset.fingerprint()
         self.graph = build_graph(split)
         cold = self.graph.seen.transpose().degree() == 0

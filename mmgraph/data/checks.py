@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -15,33 +16,90 @@ from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.vocabulary import Vocabulary
 
 Duplicates = Literal["error", "first", "last", "sum", "keep"]
-TimeUnit = Literal["s", "ms", "us", "ns"]
-_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_LATEST = 1e11  # seconds: the year 5138. In milliseconds the same number is 1973, so nothing real is between.
 
 
 def to_polars(frame: Any, source: Source | None = None) -> pl.DataFrame:
-    """A polars frame from a polars (lazy) frame, a pandas frame or a mapping of columns; pandas needs no pyarrow."""
+    """A polars frame from a polars (lazy) frame, a pandas frame or a mapping of columns; pandas needs no pyarrow.
+
+    Raises:
+        DataError: no table, a column named twice, columns of different lengths, or values that mix types.
+    """
+    source = source or Source()
     if isinstance(frame, pl.DataFrame):
         return frame
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
+        try:
+            return frame.collect()
+        except pl.exceptions.PolarsError as error:
+            raise source.error(
+                f"the lazy frame cannot be read: {first_line(error)}", fix="correct the query"
+            ) from error
     if not (hasattr(frame, "keys") and hasattr(frame, "__getitem__")):
         problem = f"a {type(frame).__name__} is not a table"
-        raise (source or Source()).error(problem, fix="pass a polars frame, a pandas frame or a mapping of columns")
-    return pl.DataFrame([_column(str(name), frame[name]) for name in frame.keys()])  # noqa: SIM118  (pandas too)
+        raise source.error(problem, fix="pass a polars frame, a pandas frame or a mapping of columns")
+    names = [str(name) for name in frame.keys()]  # noqa: SIM118  (pandas too)
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise source.error("the name is used for two columns", column=twice, fix="rename one of them")
+    columns = [_column(name, frame[key], source) for name, key in zip(names, frame.keys())]
+    lengths = {c.name: len(c) for c in columns}
+    if len(set(lengths.values())) > 1:
+        raise source.error(f"columns of different lengths: {lengths}", fix="give each row a value in every column")
+    return pl.DataFrame(columns)
 
 
-def _column(name: str, values: Any) -> pl.Series:
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, for a sentence of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _column(name: str, values: Any, source: Source) -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
     if hasattr(values, "isna"):  # a pandas series: its own extension types are not numpy's
         missing = values.isna().to_numpy()
         array = values.to_numpy()
         if array.dtype.kind in "OUT" or not isinstance(getattr(values, "dtype", None), np.dtype):
-            return pl.Series(name, [None if m else v for v, m in zip(array.tolist(), missing)], strict=False)
-        return pl.Series(name, array)
-    return pl.Series(name, values)
+            values = [None if m else v for v, m in zip(array.tolist(), missing)]
+        else:
+            values = array
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M" and values.ndim == 1:
+        if np.datetime_data(values.dtype)[0] not in ("D", "ms", "us", "ns"):  # the resolutions that polars has
+            values = values.astype("datetime64[us]")
+    elif isinstance(values, np.ndarray) and values.dtype.kind == "O" and values.ndim == 1:
+        values = values.tolist()
+    try:
+        return pl.Series(name, values if isinstance(values, (np.ndarray, list, range)) else list(values))
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        if isinstance(values, list) and {type(v) for v in values if v is not None} == {int}:
+            return pl.Series(name, [None if v is None else str(v) for v in values])  # beyond every integer type
+        raise source.error(
+            f"the values are no column of one type ({first_line(error)})",
+            column=name,
+            fix="make them all numbers or all text: frame[column] = frame[column].astype(str)",
+        ) from error
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """``; did you mean 'timestamp'?`` where one of the words is close to a misspelt one, else nothing."""
+    words = list(words)
+    folded = {w.strip().lower().replace("_", "").replace("-", ""): w for w in words}
+    key = word.strip().lower().replace("_", "").replace("-", "")
+    close = [folded[key]] if key in folded else difflib.get_close_matches(word, words, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_word(value: str, words: Iterable[str], argument: str) -> str:
+    """One of the words an argument takes.
+
+    Raises:
+        ValueError: it is none of them, with the one that is close.
+    """
+    words = list(words)
+    if value not in words:
+        said = near(value, words) if isinstance(value, str) else ""
+        raise ValueError(f"{argument}={value!r}: use one of {', '.join(map(repr, words))}{said}")
+    return value
 
 
 def check_columns(frame: pl.DataFrame, required: Iterable[str], source: Source) -> None:
@@ -51,7 +109,7 @@ def check_columns(frame: pl.DataFrame, required: Iterable[str], source: Source) 
         if column not in frame.columns:
             found.add(
                 source.error(
-                    f"the column is missing; there are {frame.columns}",
+                    f"the column is missing; there are {frame.columns}{near(column, frame.columns)}",
                     column=column,
                     fix="add it, or name the column that plays its part in the reader's arguments",
                 )
@@ -60,62 +118,17 @@ def check_columns(frame: pl.DataFrame, required: Iterable[str], source: Source) 
         raise found.error()
 
 
-def times(column: pl.Series, source: Source, unit: TimeUnit = "s") -> pl.Series:
-    """UTC seconds (Float64) from numbers, dates or ISO text.
-
-    Raises:
-        DataError: a time that is missing, not a number, negative, or so large that it must be milliseconds.
-    """
-    name = column.name
-    raw = column
-    if column.dtype == pl.String:
-        column = _from_text(column, _PER_SECOND[unit])
-    elif column.dtype.is_temporal():
-        column = column.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64) / 1e6
-    elif column.dtype.is_numeric():
-        column = column.cast(pl.Float64)
-        column = column / _PER_SECOND[unit] if unit != "s" else column
-    else:
-        raise source.error(f"times of type {column.dtype}", column=name, fix="give UTC seconds, a date or ISO text")
-    values = column.to_numpy()  # nulls become NaN
-    finite = np.isfinite(values)
-    found = Findings()
-    for bad, problem, fix in (
-        (~finite, "is missing or not a time", "fill it in or drop the row"),
-        (finite & (values < 0), "is negative", "give UTC seconds since 1970, or drop the row"),
-        (
-            finite & (values >= _LATEST),
-            "is after the year 5000 when read as seconds: it looks like milliseconds",
-            "pass time_unit='ms' (or 'us', 'ns'), or divide the column",
-        ),
-    ):
-        if bad.any():
-            rows = np.flatnonzero(bad)
-            found.add(source.error(f"time {raw[int(rows[0])]!r} {problem}", rows=rows, column=name, fix=fix))
-    if found:
-        raise found.error()
-    return column.rename("time")
-
-
-def _from_text(column: pl.Series, per_second: float) -> pl.Series:
-    """Seconds from text that holds numbers, or else dates; null where neither."""
-    seconds = column.str.strip_chars().cast(pl.Float64, strict=False) / per_second
-    if seconds.null_count() < len(seconds):
-        return seconds
-    try:
-        dates = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-    except pl.exceptions.PolarsError:  # no date format fits
-        return seconds
-    return dates.dt.epoch("us").cast(pl.Float64) / 1e6
-
-
 def numbers(column: pl.Series, source: Source, dtype: Any = pl.Float32) -> pl.Series:
     """A numeric column without gaps.
 
     Raises:
         DataError: text, a missing value, NaN or infinity, with its row.
     """
-    values = column.cast(dtype, strict=False)
+    try:
+        values = column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError as error:
+        problem = f"the column is {column.dtype}, not numbers"
+        raise source.error(problem, column=column.name, fix="make it numbers, or name another column") from error
     bad = values.is_null() | ~values.cast(pl.Float64).is_finite().fill_null(False)
     if bad.any():
         rows = bad.arg_true().to_numpy()
@@ -183,8 +196,7 @@ def resolve_duplicates(
     ``error`` refuses them, ``keep`` keeps every event, ``first`` and ``last`` keep one of them in time (then
     position, then file) order, ``sum`` keeps the first with the weights added (a missing weight counts 1).
     """
-    if policy not in ("error", "first", "last", "sum", "keep"):
-        raise ValueError(f"duplicates={policy!r}: use 'error', 'first', 'last', 'sum' or 'keep'")
+    check_word(policy, get_args(Duplicates), "duplicates")
     if policy == "keep":
         return frame
     keys = pair_keys(frame, len(videos))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -16,27 +17,30 @@ from torch import Tensor
 
 from mmgraph.data.checks import (
     Duplicates,
-    TimeUnit,
     check_columns,
     check_exposures,
+    check_word,
     finite_matrix,
     numbers,
     pair_keys,
     resolve_duplicates,
-    times,
     to_polars,
 )
 from mmgraph.data.errors import DataError, Findings, Origin, Source
-from mmgraph.data.vocabulary import Vocabulary, as_tensor
+from mmgraph.data.times import TimeUnit, times
+from mmgraph.data.vocabulary import Vocabulary, as_ids, as_tensor, one_spelling
 
 __all__ = ["Dataset", "Encoding", "Entities", "Features", "Vocabulary"]
 
-_NAMES = {
+ID_COLUMNS = {
     "user": ("user_id", "user", "userId", "userID"),
     "video": ("video_id", "video", "item_id", "item", "movieId", "itemID"),
-    "time": ("timestamp", "time"),
-    "weight": ("weight",),
 }
+_NAMES = {**ID_COLUMNS, "time": ("timestamp", "time"), "weight": ("weight",)}
+_PARTS = ("user", "video", "time", "weight")
+# Names that the stores of a PyG graph keep for themselves.
+_GRAPH_NAMES = ("edge_index", "edge_attr", "edge_label", "num_edges", "num_nodes", "adj", "adj_t")
+Unicode = Literal["error", "keep", "NFC"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,8 +300,10 @@ class Dataset:
         video: str | None = None,
         time: str | None = None,
         weight: str | None = None,
-        time_unit: TimeUnit = "s",
+        time_unit: TimeUnit | None = None,
+        time_format: str | None = None,
         duplicates: Duplicates = "error",
+        unicode: Unicode = "error",
         user_features: Any = None,
         media: Mapping[str, Mapping[Any, Sequence[Path]]] | None = None,
         entities: Mapping[str, Any] | None = None,
@@ -319,9 +325,13 @@ class Dataset:
                 :class:`Features`, or a pair (raw ids, [n, D] matrix) when only some videos have them.
             user, video, time, weight: column names. By default the first that exists of user_id, user, …; video_id,
                 video, item_id, …; timestamp, time; weight.
-            time_unit: unit of numeric times.
+            time_unit: unit of numeric times; seconds by default.
+            time_format: how times are written, as ``strptime`` has it (``"%m/%d/%Y"``), where the values do not
+                prove it (:func:`mmgraph.data.times.times`).
             duplicates: what rows that repeat a (user, video) pair mean: ``error``, ``first`` | ``last`` (keep one),
                 ``sum`` (add weights), ``keep`` (events).
+            unicode: what two ids mean that are one name in two Unicode forms (``é`` as one sign or as two): an
+                ``error``, two ids (``keep``), or one (``NFC``: all ids are brought into that form).
             user_features: [U, D] matrix, rows as in the users table.
             media: ``image`` | ``audio`` | ``video`` -> raw video id -> files.
             entities: name -> frame whose first two columns are raw video id and raw entity id.
@@ -331,6 +341,7 @@ class Dataset:
             DataError: missing column, unknown id, bad time, NaN, duplicates, feature rows that do not match: with
                 file, line or row, column and the fix; more of them in its ``others``.
         """
+        check_word(unicode, get_args(Unicode), "unicode")
         src, usrc, vsrc = _source(source), _source(users_source), _source(videos_source)
         frame = to_polars(interactions, src)
         if not len(frame):
@@ -342,11 +353,15 @@ class Dataset:
         video = found.attempt(_required, frame, "video", video, src)
         time = found.attempt(_resolve, frame, "time", time, src)
         weight = found.attempt(_resolve, frame, "weight", weight, src)
-        of_user = None if user is None else found.attempt(_index, frame[user], user_table, "user", user, src, usrc)
-        of_video = (
-            None if video is None else found.attempt(_index, frame[video], video_table, "video", video, src, vsrc)
+        of_user = (
+            None if user is None else found.attempt(_index, frame[user], user_table, "user", user, src, usrc, unicode)
         )
-        seconds = None if time is None else found.attempt(times, frame[time], src, time_unit)
+        of_video = (
+            None
+            if video is None
+            else found.attempt(_index, frame[video], video_table, "video", video, src, vsrc, unicode)
+        )
+        seconds = None if time is None else found.attempt(times, frame[time], src, time_unit, time_format)
         weights = None if weight is None else found.attempt(numbers, frame[weight], src)
         if found or of_user is None or of_video is None:
             raise found.error()
@@ -354,19 +369,20 @@ class Dataset:
         user_ids, user_rows, user_table = of_user
         video_ids, video_rows, video_table = of_video
         columns = [pl.Series("user", user_rows), pl.Series("video", video_rows)]
+        notes = [_said(place, note) for place in (src, usrc, vsrc) for note in place.notes]
         if seconds is not None:
-            columns.append(seconds)
+            columns.append(seconds.seconds)
+            notes += [] if seconds.note is None else [_said(src, seconds.note)]
         if weights is not None:
             columns.append(weights.rename("weight"))
-        taken = {user, video, time, weight}
-        for column in frame.columns:
-            if column in taken:
-                continue
-            if column in ("user", "video", "time", "weight"):
-                raise src.error(
-                    "the name is reserved but the column plays another part", column=column, fix="rename the column"
-                )
-            columns.append(frame[column])
+        kept = [c for c in frame.columns if c not in {user, video, time, weight}]
+        for column in kept:
+            signal = frame[column]
+            if column in (*_PARTS, *_GRAPH_NAMES) or (column == "position" and not signal.dtype.is_numeric()):
+                other = next(n for n in _other_names(column) if n not in frame.columns)
+                notes.append(_said(src, f"column {column!r} is kept as {other!r}: the name has a part to play"))
+                signal = signal.alias(other)
+            columns.append(signal)
         del of_user, of_video, user_rows, video_rows
         table = pl.DataFrame(columns)
         table = resolve_duplicates(table, user_ids, video_ids, duplicates, src, f"{user}, {video}")
@@ -375,7 +391,8 @@ class Dataset:
         dense = videos is None and len(video_ids) > 0 and video_ids.ids.dtype == pl.Int64 and video_ids.ids[0] == 0
         dense = dense and video_ids.ids[-1] == len(video_ids) - 1
         for modality, given in (features or {}).items():
-            made[modality] = _features(modality, given, video_ids, known_order=videos is not None or dense)
+            order = videos is not None or dense
+            made[modality] = _features(modality, given, video_ids, known_order=order, unicode=unicode)
         if user_features is not None:
             if users is None:
                 raise DataError("user features without a users table have no row order", fix="pass users= as well")
@@ -389,8 +406,9 @@ class Dataset:
             videos=video_table,
             features=made,
             user_features=user_features,
-            media={kind: media_rows(video_ids, files) for kind, files in (media or {}).items()},
-            entities={key: _entities(video_ids, pairs) for key, pairs in (entities or {}).items()},
+            media={kind: media_rows(video_ids, files, unicode) for kind, files in (media or {}).items()},
+            entities={key: _entities(video_ids, pairs, unicode) for key, pairs in (entities or {}).items()},
+            origin=Origin("", tuple(Path(s.file) for s in (src, usrc, vsrc) if s.file is not None), tuple(notes)),
         )
 
     def with_features(self, **features: Any) -> Dataset:
@@ -483,7 +501,8 @@ class Dataset:
         )
 
     def manifest(self) -> dict[str, str]:
-        """Hashes of what the dataset is: ``users``, ``videos``, ``pairs`` and one ``features/<modality>`` each.
+        """Hashes of what the dataset is: ``users``, ``videos``, ``pairs``, ``exposures`` where there are any, and one
+        ``features/<modality>`` each.
 
         The order of the interaction rows does not matter; the row order of users and videos does. Features that know
         their :class:`Encoding` are hashed by it, others by their bits.
@@ -493,6 +512,8 @@ class Dataset:
             "videos": hash_ids(self.video_ids.ids),
             "pairs": hash_pairs(self.interactions, self.num_videos),
         }
+        if self.exposures is not None:
+            hashes["exposures"] = hash_table(self.exposures)
         for modality in sorted(self.features):
             hashes[f"features/{modality}"] = self.features[modality].fingerprint()
         return hashes
@@ -516,6 +537,21 @@ def hash_pairs(frame: pl.DataFrame, num_videos: int) -> str:
     return _hash(str(num_videos).encode(), np.sort(pair_keys(frame, num_videos)))
 
 
+def hash_table(table: pl.DataFrame) -> str:
+    """Hash of a table's rows, whatever their order and that of the columns."""
+    columns = sorted(table.columns)
+    ordered = table.select(columns).sort(columns)
+    parts: list[bytes | NDArray] = [f"{columns} {len(table)}".encode()]
+    for column in ordered:
+        known = column.is_not_null().to_numpy()
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            parts += [known, column.cast(pl.Float64).fill_null(0.0).to_numpy()]
+        else:
+            text = column.cast(pl.String).fill_null("")
+            parts += [known, text.str.len_bytes().to_numpy(), "".join(text.to_list()).encode()]
+    return _hash(*parts)
+
+
 def _hash(*parts: bytes | NDArray) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -523,13 +559,29 @@ def _hash(*parts: bytes | NDArray) -> str:
     return digest.hexdigest()
 
 
-def media_rows(videos: Vocabulary, files: Mapping[Any, Sequence[Path]]) -> list[list[Path]]:
+def media_rows(videos: Vocabulary, files: Mapping[Any, Sequence[Path]], unicode: Unicode = "error") -> list[list[Path]]:
     """The sorted files of each video row, from files by raw id. An unknown id is a DataError."""
     rows: list[list[Path]] = [[] for _ in range(len(videos))]
     raw = list(files)
-    for key, row in zip(raw, videos.rows(raw).tolist()):
-        rows[row] = sorted(Path(p) for p in files[key])
+    for key, row in zip(raw, videos.rows(_spelled(as_ids(raw), unicode)).tolist() if raw else []):
+        rows[row] = sorted([*rows[row], *(Path(p) for p in files[key])])
     return rows
+
+
+def _said(source: Source, note: str) -> str:
+    """A note that names the file it is about."""
+    return note if source.file is None else f"{Path(source.file).name}: {note}"
+
+
+def _other_names(column: str) -> Iterator[str]:
+    """``time_column``, ``time_column_2``, …: what a column is called whose name has another part to play."""
+    yield f"{column}_column"
+    yield from (f"{column}_column_{n}" for n in itertools.count(2))
+
+
+def _spelled(ids: pl.Series, unicode: Unicode) -> pl.Series:
+    """Text ids in the form that was asked for."""
+    return ids.str.normalize("NFC") if unicode == "NFC" and ids.dtype == pl.String else ids
 
 
 def _kept(exposures: pl.DataFrame, new_user: NDArray[np.int64], new_video: NDArray[np.int64]) -> pl.DataFrame:
@@ -559,31 +611,49 @@ def _required(frame: pl.DataFrame, part: str, given: str | None, source: Source)
 
 
 def _index(
-    ids: pl.Series, table: pl.DataFrame | None, part: str, column: str, source: Source, table_source: Source
+    ids: pl.Series,
+    table: pl.DataFrame | None,
+    part: str,
+    column: str,
+    source: Source,
+    table_source: Source,
+    unicode: Unicode = "keep",
 ) -> tuple[Vocabulary, NDArray[np.int64], pl.DataFrame]:
     """Vocabulary, the rows of ``ids`` and the table aligned with it, its first column the raw id."""
     key = f"{part}_id"
+    ids = _spelled(as_ids(ids, source), unicode)
     if table is None:
         vocabulary, rows = Vocabulary.factorise(ids, source)
+        if unicode == "error":
+            one_spelling(vocabulary.ids, Source(source.file), column)
         return vocabulary, rows, pl.DataFrame([vocabulary.ids.alias(key)])
     id_column = column if column in table.columns else _required(table, part, None, table_source)
+    listed = table[id_column]
+    listed = listed.str.normalize("NFC") if unicode == "NFC" and listed.dtype == pl.String else listed
     found = Findings()
-    vocabulary = found.attempt(Vocabulary, table[id_column], table_source)
+    vocabulary = found.attempt(Vocabulary, listed, table_source)
     known = vocabulary
-    if vocabulary is None and (table[id_column].dtype == pl.String or table[id_column].dtype.is_integer()):
+    if vocabulary is None and (listed.dtype == pl.String or listed.dtype.is_integer()):
         # a table that repeats an id, or lacks one, still tells which ids of the interactions are unknown
-        known = Vocabulary(table[id_column].drop_nulls().unique())
+        known = Vocabulary(listed.drop_nulls().unique())
+    if vocabulary is not None and unicode == "error":
+        found.attempt(one_spelling, vocabulary.ids, table_source, id_column)
     rows = None if known is None else found.attempt(known.rows, ids, source=source, column=column)
-    if vocabulary is None or rows is None:
+    if found or vocabulary is None or rows is None:
         raise found.error()
-    table = table.select(vocabulary.ids.alias(key), *[table[c] for c in table.columns if c != id_column])
-    return vocabulary, rows, table
+    rest = [c for c in table.columns if c != id_column]
+    if key in rest:
+        problem = f"the ids are in {id_column!r}, and {key!r} is another column"
+        raise table_source.error(problem, column=key, fix="rename one of them")
+    return vocabulary, rows, table.select(vocabulary.ids.alias(key), *[table[c] for c in rest])
 
 
-def _features(modality: str, given: Any, videos: Vocabulary, *, known_order: bool) -> Features:
+def _features(
+    modality: str, given: Any, videos: Vocabulary, *, known_order: bool, unicode: Unicode = "keep"
+) -> Features:
     source = Source(f"features[{modality!r}]")
     if isinstance(given, tuple) and len(given) == 2:
-        return Features.aligned(videos, given[0], given[1], source)
+        return Features.aligned(videos, _spelled(as_ids(given[0], source), unicode), given[1], source)
     if not known_order:
         raise source.error(
             "a matrix without a videos table has no row order", fix="pass videos=, or a pair (raw ids, matrix)"
@@ -591,8 +661,9 @@ def _features(modality: str, given: Any, videos: Vocabulary, *, known_order: boo
     return given if isinstance(given, Features) else Features(finite_matrix(given, "features", source))
 
 
-def _entities(videos: Vocabulary, pairs: Any) -> Entities:
+def _entities(videos: Vocabulary, pairs: Any, unicode: Unicode = "keep") -> Entities:
     if isinstance(pairs, Entities):
         return pairs
     frame = to_polars(pairs)
-    return Entities.from_pairs(videos, frame[frame.columns[0]], frame[frame.columns[1]])
+    ids = _spelled(as_ids(frame[frame.columns[0]]), unicode)
+    return Entities.from_pairs(videos, ids, frame[frame.columns[1]])

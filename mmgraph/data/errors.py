@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -105,11 +107,16 @@ class Source:
         file: the file, or None for a table made in memory.
         first_line: the line of row 0 in that file (2 below a header), or None when rows and lines do not match.
         rows: the row in the file of each row of the table, when some were left out.
+        lines: gives the line of each row, for a file where a cell may go on over several lines; asked at the first
+            error only.
+        notes: what the reader decided by the content.
     """
 
     file: str | Path | None = None
     first_line: int | None = None
-    rows: Sequence[int] | None = None
+    rows: Sequence[int] | NDArray | None = None
+    lines: Callable[[], Sequence[int] | NDArray] | None = None
+    notes: tuple[str, ...] = ()
 
     def error(
         self,
@@ -135,14 +142,26 @@ class Source:
         numbers = ", ".join(str(place[unit]) for place in places)
         return f"; also in {unit}{'s' * (len(rows) > 2)} {numbers}" + (f" and {more:,} more" if more else "")
 
+    def of_rows(self, rows: NDArray) -> Source:
+        """The source of a table that keeps only these rows [n] of this one."""
+        kept = rows if self.rows is None else np.asarray(self.rows)[rows]
+        return Source(self.file, self.first_line, kept, self.lines, self.notes)
+
+    @cached_property
+    def _lines(self) -> Sequence[int] | NDArray:
+        return () if self.lines is None else self.lines()
+
     def place(self, row: int | None) -> dict:
         """Keyword arguments of :class:`DataError` that name a row: its line in the file where that is known."""
         if row is None:
             return {"file": self.file}
-        row = row if self.rows is None else self.rows[row]
+        row = int(row if self.rows is None else self.rows[row])
+        lines = () if self.lines is None else self._lines
+        if row < len(lines):
+            return {"file": self.file, "line": int(lines[row])}
         if self.first_line is not None:
-            return {"file": self.file, "line": self.first_line + int(row)}
-        return {"file": self.file, "row": int(row)}
+            return {"file": self.file, "line": self.first_line + row}
+        return {"file": self.file, "row": row}
 
 
 @dataclass(frozen=True)

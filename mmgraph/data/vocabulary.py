@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +15,14 @@ from torch import Tensor
 from mmgraph.data.errors import Source, UnknownIdError
 
 _IN_MEMORY = Source()
+_TENS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 
 class Vocabulary:
     """Raw ids in row order: row ``r`` of every table, matrix and node type belongs to ``ids[r]``.
 
-    Ids are integers (kept as Int64) or text. Looking up accepts either spelling: ``rows(["7"])`` works on integer
-    ids and ``rows([7])`` on text ids.
+    Ids are integers (kept as Int64) or text; integers beyond 64 bits with a sign are kept as their decimals. Looking
+    up accepts either: ``rows(["7"])`` works on integer ids and ``rows([7])`` on text ids, but ``007`` is not 7.
 
     Args:
         ids: the raw ids, one a row, each once.
@@ -69,8 +70,7 @@ class Vocabulary:
         return len(self.ids)
 
     def __contains__(self, raw: object) -> bool:
-        series = as_ids(pl.Series([raw], strict=False)).cast(self.ids.dtype, strict=False)
-        return series[0] is not None and bool(self._lookup(series)[0] >= 0)
+        return raw is not None and bool(self.find([raw])[0] >= 0)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
@@ -84,7 +84,9 @@ class Vocabulary:
     def find(self, raw_ids: pl.Series | Sequence[Any] | NDArray) -> NDArray[np.int64]:
         """The row of each raw id, -1 where it is unknown. Shape [n]."""
         series = as_ids(raw_ids)
-        return self._lookup(series.cast(self.ids.dtype, strict=False))
+        if self.ids.dtype == pl.Int64 and series.dtype == pl.String:
+            return self._lookup(plain_integers(series))
+        return self._lookup(series.cast(self.ids.dtype))
 
     def rows(
         self, raw_ids: pl.Series | Sequence[Any] | NDArray, *, source: Source = _IN_MEMORY, column: str | None = None
@@ -100,7 +102,8 @@ class Vocabulary:
             unknown = np.flatnonzero(rows < 0)
             first = int(unknown[0])
             raise UnknownIdError(
-                f"unknown id {series[first]!r} ({len(unknown)} of {len(rows)} values; {len(self)} ids are known)"
+                f"unknown id {series[first]!r} ({len(unknown)} of {len(rows)} values; {len(self)} ids are known"
+                + f"{self._spelled_otherwise(series[first])})"
                 + ("" if source is _IN_MEMORY else source.also(unknown)),
                 column=column or series.name or None,
                 fix="add it to the table that lists the ids, or drop the row",
@@ -127,6 +130,15 @@ class Vocabulary:
             bad = low if low < 0 else high
             raise IndexError(f"row {bad} is outside the {len(self)} ids: rows go from 0 to {len(self) - 1}")
         return self.ids.gather(index).to_list()
+
+    def _spelled_otherwise(self, unknown: Any) -> str:
+        """``, 'é' among them in another Unicode form`` and the like: why an id that looks known is not."""
+        ids, text = self.ids.cast(pl.String), pl.Series([str(unknown)])
+        for how, form in _SPELLINGS:
+            same = form(ids) == form(text)[0]
+            if same.any():
+                return f", {self.ids[int(same.arg_max() or 0)]!r} among them: {how}"
+        return ""
 
     @cached_property
     def _index(self) -> tuple[str, Any]:
@@ -177,6 +189,38 @@ def _presence(values: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_]] | None
     return low, present
 
 
+_SPELLINGS: tuple[tuple[str, Callable[[pl.Series], pl.Series]], ...] = (
+    ("the same in another Unicode form", lambda ids: ids.str.normalize("NFC")),
+    ("the same but for blanks", lambda ids: ids.str.strip_chars()),
+    ("the same but for leading zeros", lambda ids: ids.str.strip_chars_start("0")),
+    ("the same but for capitals", lambda ids: ids.str.to_lowercase()),
+)
+
+
+def plain_integers(text: pl.Series) -> pl.Series:
+    """Int64 where the text is the plain decimal of an integer, written as Python writes it; null elsewhere."""
+    numbers = text.cast(pl.Int64, strict=False)
+    values = numbers.fill_null(0).to_numpy()
+    # as long as its digits: no zeros in front, no plus, not -0 (the smallest integer has no positive twin)
+    digits = np.searchsorted(_TENS, np.abs(np.maximum(values, -(2**63) + 1)), side="right") + 1 + (values < 0)
+    plain = digits == text.str.len_bytes().fill_null(0).to_numpy()
+    if plain.all():
+        return numbers
+    return numbers.zip_with(pl.Series(plain), pl.Series([None], dtype=pl.Int64))
+
+
+def text_ids(text: pl.Series) -> pl.Series:
+    """Ids read from text: Int64 when every one is the plain decimal of itself, else the text as it is written."""
+    if len(text) and not _may_be_plain(text.head(100)):
+        return text  # most names show in the first lines
+    numbers = plain_integers(text)
+    return text if numbers.null_count() > text.null_count() else numbers
+
+
+def _may_be_plain(text: pl.Series) -> bool:
+    return plain_integers(text).null_count() == text.null_count()
+
+
 def as_ids(ids: pl.Series | Sequence[Any] | NDArray | Tensor, source: Source = _IN_MEMORY) -> pl.Series:
     """Ids as a polars series of Int64 or String.
 
@@ -185,26 +229,57 @@ def as_ids(ids: pl.Series | Sequence[Any] | NDArray | Tensor, source: Source = _
     """
     if isinstance(ids, Tensor):
         ids = ids.detach().cpu().numpy()
-    try:
-        series = ids if isinstance(ids, pl.Series) else pl.Series("", ids if isinstance(ids, np.ndarray) else list(ids))
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise source.error(f"ids mix types ({error})", fix="give all ids as text or all as integers") from error
+    series = ids if isinstance(ids, pl.Series) else _series(ids, source)
     column = series.name or None
     if series.null_count():
         rows = series.is_null().arg_true().to_numpy()
         raise source.error("the id is missing", rows=rows, column=column, fix="fill it in or drop the row")
     if series.dtype.is_float():
-        whole = (series == series.round(0)).fill_null(False) & series.is_finite()
+        whole = ((series == series.round(0)) & (series.abs() <= 2.0**53)).fill_null(False)
         if not whole.all():
             rows = (~whole).arg_true().to_numpy()
+            value = series[int(rows[0])]
+            why = "" if value != value or abs(value) <= 2.0**53 else ": a float keeps 15 digits of it"
             raise source.error(
-                f"{series[int(rows[0])]!r} is not an id", rows=rows, column=column, fix="use integers or text for ids"
+                f"{value!r} is not an id{why}", rows=rows, column=column, fix="use integers or text for ids"
             )
-    if series.dtype.is_numeric() or series.dtype == pl.Null:
         return series.cast(pl.Int64)
+    if series.dtype == pl.Null or series.dtype.is_integer():
+        numbers = series.cast(pl.Int64, strict=False)
+        return series.cast(pl.String) if numbers.null_count() else numbers
     if series.dtype in (pl.String, pl.Categorical) or isinstance(series.dtype, pl.Enum):
         return series.cast(pl.String)
     raise source.error(f"ids of type {series.dtype}", column=column, fix="use integers or text for ids")
+
+
+def _series(ids: Sequence[Any] | NDArray, source: Source) -> pl.Series:
+    """A series of one type; Python's integers may be of any size."""
+    values = ids if isinstance(ids, np.ndarray) and ids.dtype.kind != "O" else list(ids)
+    try:
+        return pl.Series("", values)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        if isinstance(values, list) and {type(v) for v in values} == {int}:
+            return pl.Series("", [str(v) for v in values])
+        raise source.error(f"ids mix types ({error})", fix="give all ids as text or all as integers") from error
+
+
+def one_spelling(ids: pl.Series, source: Source, column: str | None = None) -> None:
+    """Raises a DataError where two ids are one name in two Unicode forms: neither merged nor split without a word."""
+    if ids.dtype != pl.String or bool((ids.str.len_bytes() == ids.str.len_chars()).all()):
+        return
+    forms = ids.str.normalize("NFC")
+    if forms.n_unique() == ids.n_unique():
+        return
+    table = pl.DataFrame({"form": forms, "id": ids, "row": pl.int_range(len(ids), eager=True)})
+    twice = table.unique(["form", "id"], keep="first", maintain_order=True).filter(pl.len().over("form") > 1)
+    pair = twice.filter(pl.col("form") == twice["form"][0])
+    points = [" ".join(f"U+{ord(c):04X}" for c in text) for text in pair["id"][:2]]
+    raise source.error(
+        f"id {pair['id'][0]!r} is spelled in two Unicode forms ({points[0]} and {points[1]})",
+        rows=pair["row"].to_numpy(),
+        column=column,
+        fix="pass unicode='NFC' to make them one, or unicode='keep' when they are two",
+    )
 
 
 def as_tensor(rows: NDArray[np.int64]) -> Tensor:

@@ -54,7 +54,7 @@ def _features(source: World, modality: str) -> Features:
 
 
 def _clicked(source: World, features: dict[str, Features], name: str) -> Dataset:
-    return source.dataset(features, name=name)
+    return source.dataset(features, exposures=False, name=name)
 
 
 def split() -> Split:

@@ -114,13 +114,13 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "time that is no time": (
         lambda f: edit(f / "interactions.csv", 8, "001,v3,yesterday,1,0,0"),
         "interactions.csv",
-        "line 8, column 'timestamp': time 'yesterday' is missing or not a time",
-        "fill it in",
+        "line 8, column 'timestamp': time 'yesterday' is not a time",
+        "time_format=",
     ),
     "missing time": (
         lambda f: edit(f / "interactions.csv", 8, "001,v3,,1,0,0"),
         "interactions.csv",
-        "line 8, column 'timestamp': time None is missing",
+        "line 8, column 'timestamp': the time is missing",
         "fill it in",
     ),
     "duplicate rows": (
@@ -212,8 +212,8 @@ def test_all_faults_of_a_media_folder_are_told_at_once(tmp_path: Path):
             "videos.csv, line 10, column 'video_id': id 'v3' appears a second time. Fix: keep one",
             "interactions.csv, line 9, column 'video_id': unknown id 'v77' (2 of 20 values; 8 ids are known); "
             "also in line 12. Fix: add it",
-            "interactions.csv, line 4, column 'timestamp': time 'yesterday' is missing or not a time; also in line 8. "
-            "Fix: fill it in",
+            "interactions.csv, line 4, column 'timestamp': time 'yesterday' is not a time; also in line 8. "
+            "Fix: correct it, or say how times are written",
             "interactions.csv, line 5, column 'timestamp': time '-7' is negative. Fix: give UTC seconds",
             "audio_present.npy: shape (3,) for 8 videos. Fix: save one bool",
             "visual.npy: shape (5, 3) for 8 videos. Fix: save one row",

@@ -21,11 +21,11 @@ from mmgraph.data.checks import (
     numbers,
     pair_keys,
     resolve_duplicates,
-    times,
     to_polars,
 )
-from mmgraph.data.dataset import hash_ids, hash_pairs, media_rows
+from mmgraph.data.dataset import hash_ids, hash_pairs, hash_table, media_rows
 from mmgraph.data.errors import Source
+from mmgraph.data.times import times
 
 FRAME = {"user_id": ["b", "a", "b"], "video_id": [30, 10, 10], "timestamp": [3, 2, 1], "like": [1, 0, 1]}
 VIDEOS = {"video_id": [30, 20, 10], "title": ["x", "y", "z"]}
@@ -64,18 +64,27 @@ def test_column_names_can_be_given():
     dataset = Dataset.from_frames(frame, user="who", video="what", time="when", weight="w", time_unit="ms")
     assert dataset.interactions["time"].to_list() == [1.0, 2.0]
     assert dataset.interactions["weight"].dtype == pl.Float32
-    with pytest.raises(DataError, match="column 'user': the name is reserved"):
-        Dataset.from_frames({"user_id": [1], "user": [3], "video": [2]})
+
+
+def test_a_column_whose_name_has_a_part_to_play_is_kept_under_another():
+    frame = {"user_id": [1], "user": [3], "video": [2], "timestamp": [7], "time": ["noon"], "num_edges": [4]}
+    frame |= {"time_column": [5], "position": ["top"]}
+    dataset = Dataset.from_frames(frame, source="log.csv")
+    expected = ["user", "video", "time", "user_column", "time_column_2", "num_edges_column"]
+    assert dataset.interactions.columns == [*expected, "time_column", "position_column"]
+    assert dataset.interactions.row(0) == (0, 0, 7.0, 3, "noon", 4, 5, "top")
+    assert dataset.origin.notes[1] == "log.csv: column 'time' is kept as 'time_column_2': the name has a part to play"
+    assert dataset.origin.files == (Path("log.csv"),)
 
 
 def test_times_from_dates_and_text():
     source = Source()
     iso = times(pl.Series("t", ["1970-01-02T00:00:00+00:00", "1970-01-01T00:00:01+00:00"]), source)
-    assert iso.to_list() == [86400.0, 1.0]
+    assert iso.seconds.to_list() == [86400.0, 1.0]
     dates = times(pl.Series("t", ["1970-01-02", "1970-01-03"]).str.to_date(), source)
-    assert dates.to_list() == [86400.0, 172800.0]
-    assert times(pl.Series("t", ["12.5", "3"]), source).to_list() == [12.5, 3.0]
-    assert times(pl.Series("t", [3_000_000]), source, "us").to_list() == [3.0]
+    assert dates.seconds.to_list() == [86400.0, 172800.0]
+    assert times(pl.Series("t", ["12.5", "3"]), source).seconds.to_list() == [12.5, 3.0]
+    assert times(pl.Series("t", [3_000_000]), source, "us").seconds.to_list() == [3.0]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +336,16 @@ def test_a_dataset_says_where_it_came_from():
     told = replace(made, origin=Origin("CSV", (Path("a.csv"),), ("a.csv: separated by tabs",)))
     assert told.where(pl.col("like") > 0).origin == told.origin
     assert told.fingerprint() == made.fingerprint(), "what it is, not where it lay"
+
+
+def test_the_fingerprint_follows_exposures_but_not_their_order():
+    plain = Dataset.from_frames({"user": [0, 1], "video": [0, 1]}, videos={"video_id": [0, 1, 2]})
+    one = replace(plain, exposures=exposures(place=["a", None, "b"]))
+    turned = replace(plain, exposures=exposures(place=["a", None, "b"])[::-1].select("place", "video", "user"))
+    other = replace(plain, exposures=exposures(place=["a", "", "b"]))
+    assert one.fingerprint() == turned.fingerprint()
+    assert len({d.fingerprint() for d in (plain, one, other)}) == 3
+    assert one.manifest()["exposures"] == hash_table(exposures(place=["a", None, "b"]))
 
 
 def test_the_core_keeps_the_exposures_that_are_left():

@@ -222,4 +222,5 @@ def test_a_world_is_a_dataset_of_its_clicks_and_showings(tiny: World):
     assert dataset.exposures["click"].to_list() == clicked.astype(int).tolist()
     assert dataset.exposures["position"].to_list() == tiny.interactions["position"].to_list()
     assert (dataset.features["audio"].present.numpy() == tiny.present["audio"]).all()
-    assert list(tiny.dataset({}).features) == []
+    bare = tiny.dataset({}, exposures=False)
+    assert (list(bare.features), bare.exposures) == ([], None)

@@ -26,7 +26,8 @@ from torch import Tensor
 from mmgraph.data.dataset import Encoding, Features, hash_ids
 from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.files import DamagedFile, altered, read_json, write_together
-from mmgraph.data.readers.tables import read_csv, read_npy
+from mmgraph.data.readers.delimited import read_table
+from mmgraph.data.readers.tables import read_npy
 from mmgraph.data.vocabulary import Vocabulary, as_tensor
 
 MANIFEST, IDS, ENCODINGS = "features.json", "video_ids.csv", "encodings.safetensors"
@@ -206,7 +207,7 @@ def _manifest(folder: Path) -> dict:
 
 
 def _ids(folder: Path) -> tuple[Vocabulary, Source]:
-    table, source = read_csv(folder / IDS, required=("video_id",), text=("video_id",))
+    table, source = read_table(folder / IDS, required=("video_id",), text=("video_id",))
     return Vocabulary(table["video_id"], source), source
 
 

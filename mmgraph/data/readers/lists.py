@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mmgraph.data.checks import Duplicates
 from mmgraph.data.dataset import Dataset, Entities
 from mmgraph.data.errors import DataError, Findings, Source
-from mmgraph.data.readers.tables import existing, read_csv, read_json, read_lists
+from mmgraph.data.readers.delimited import read_table
+from mmgraph.data.readers.tables import existing, read_json, read_lists
 from mmgraph.data.vocabulary import Vocabulary
 
 
@@ -136,7 +137,7 @@ def read_sequences(
     vocabulary = Vocabulary(pl.Series(np.unique(items)))
     videos = pl.DataFrame({"video_id": vocabulary.ids})
     if titles is not None:
-        table, source = read_csv(titles, required=("item", "title"))
+        table, source = read_table(titles, required=("item", "title"))
         Vocabulary(table["item"], source)  # refuses an item with two titles
         videos = videos.join(
             table.select(pl.col("item").cast(pl.Int64), "title"),

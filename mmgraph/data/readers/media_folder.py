@@ -7,11 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
-from mmgraph.data.checks import Duplicates, TimeUnit, check_columns, numbers
-from mmgraph.data.dataset import Dataset, Entities, media_rows
+from mmgraph.data.checks import Duplicates, check_columns, numbers
+from mmgraph.data.dataset import Dataset, Entities, Unicode, media_rows
 from mmgraph.data.errors import DataError, Findings, Source, UnknownIdError
+from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.feature_folder import read_feature_folder
-from mmgraph.data.readers.tables import existing, files_by_id, read_csv
+from mmgraph.data.readers.tables import existing, files_by_id
+from mmgraph.data.times import TimeUnit
 from mmgraph.data.vocabulary import Vocabulary
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
@@ -30,8 +32,10 @@ def read_media_folder(
     signal: str | None = None,
     entities: Sequence[str] = (),
     features: bool = True,
-    time_unit: TimeUnit = "s",
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     duplicates: Duplicates = "error",
+    unicode: Unicode = "error",
     name: str | None = None,
 ) -> Dataset:
     """Read a media folder.
@@ -54,8 +58,9 @@ def read_media_folder(
             it: without, an impression nobody clicked counts as an interaction.
         entities: columns of videos.csv that become :class:`Entities`; ``a|b`` is two of them.
         features: whether to read ``features/``.
-        time_unit: unit of ``timestamp``.
-        duplicates: see :meth:`Dataset.from_frames`.
+        time_unit: unit of a numeric ``timestamp``.
+        time_format, duplicates, unicode: see :meth:`Dataset.from_frames`. ``unicode="NFC"`` also matches folders that a
+            Mac named.
 
     Raises:
         DataError: see :meth:`Dataset.from_frames`; also media of an unknown video, and feature files whose rows do
@@ -79,7 +84,9 @@ def read_media_folder(
             user="user_id",
             video="video_id",
             time_unit=time_unit,
+            time_format=time_format,
             duplicates=duplicates,
+            unicode=unicode,
             name=name or folder.resolve().name,
             source=source,
             users_source=users_source,
@@ -96,7 +103,7 @@ def read_media_folder(
     made = {}
     if features and catalogue is not None:
         made = found.attempt(read_feature_folder, folder / "features", catalogue, by_position=listed) or {}
-    media = {} if catalogue is None else _media(folder, catalogue, found)
+    media = {} if catalogue is None else _media(folder, catalogue, found, unicode)
     if found or dataset is None:
         raise found.error()
     check_columns(dataset.videos, entities, videos_source)
@@ -112,7 +119,7 @@ def read_media_folder(
 
 def _interactions(file: Path, signal: str | None) -> tuple[pl.DataFrame, Source]:
     ids = ("user_id", "video_id")
-    frame, source = read_csv(file, required=ids, text=ids)
+    frame, source = read_table(file, required=ids, text=ids)
     if signal is None:
         return frame, source
     check_columns(frame, [signal], source)
@@ -121,7 +128,7 @@ def _interactions(file: Path, signal: str | None) -> tuple[pl.DataFrame, Source]
 
 def _table(file: Path, key: str, found: Findings) -> tuple[pl.DataFrame | None, Source]:
     """The table, None where there is no file or it cannot be read, and its source."""
-    read = found.attempt(read_csv, file, required=(key,), text=(key,)) if file.exists() else None
+    read = found.attempt(read_table, file, required=(key,), text=(key,)) if file.exists() else None
     return read or (None, Source(file, first_line=2))
 
 
@@ -130,7 +137,7 @@ def _above_zero(frame: pl.DataFrame, signal: str, source: Source) -> tuple[pl.Da
     kept = (numbers(frame[signal], source, pl.Float64) > 0).arg_true().to_numpy()
     if not len(kept):
         raise source.error("no value is above zero", column=signal, fix="use another signal")
-    return frame[kept], Source(source.file, source.first_line, kept.tolist())
+    return frame[kept], source.of_rows(kept)
 
 
 def column_entities(dataset: Dataset, column: str, separator: str = "|") -> Entities:
@@ -143,14 +150,14 @@ def column_entities(dataset: Dataset, column: str, separator: str = "|") -> Enti
     return Entities.from_pairs(dataset.video_ids, cells["video_id"], cells["entity"])
 
 
-def _media(folder: Path, videos: Vocabulary, found: Findings) -> dict[str, list[list[Path]]]:
+def _media(folder: Path, videos: Vocabulary, found: Findings, unicode: Unicode) -> dict[str, list[list[Path]]]:
     media = {}
     for kind, (where, suffixes) in _MEDIA.items():
         files = files_by_id(folder / where, suffixes)
         if not files:
             continue
         try:
-            media[kind] = media_rows(videos, files)
+            media[kind] = media_rows(videos, files, unicode)
         except UnknownIdError as error:
             fix = "add the video to videos.csv, or move its files away"
             found.add(UnknownIdError(error.problem, file=folder / where, fix=fix))

@@ -11,8 +11,10 @@ import polars as pl
 from mmgraph.data.checks import Duplicates, check_columns
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError, Findings, Source
+from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.feature_folder import read_features
-from mmgraph.data.readers.tables import existing, read_csv
+from mmgraph.data.readers.tables import existing
+from mmgraph.data.vocabulary import plain_integers
 
 _FEATURES = {
     "image_feat.npy": "visual",
@@ -55,7 +57,7 @@ def read_mmrec(
         if len(found) != 1:
             raise DataError(f"{len(found)} .inter files", file=folder, fix="name one: inter='….inter'")
         inter = found[0].name
-    frame, source = read_csv(folder / inter, required=("userID", "itemID"), separator="\t")
+    frame, source = read_table(folder / inter, required=("userID", "itemID"), ids=("userID", "itemID"), separator="\t")
     num_users = _count(frame, "userID", source)
     seen_videos = _count(frame, "itemID", source)
     if num_videos is not None and num_videos < seen_videos:
@@ -89,8 +91,9 @@ def _count(frame: pl.DataFrame, column: str, source: Source) -> int:
     check_columns(frame, [column], source)
     ids = frame[column]
     if not ids.dtype.is_integer():
-        numbers = ids.cast(pl.Int64, strict=False)
-        row = int(numbers.is_null().arg_true()[0]) if numbers.null_count() else 0
+        numbers = plain_integers(ids.cast(pl.String))
+        wrong = numbers.is_null() & ids.is_not_null()
+        row = int(wrong.arg_true()[0]) if wrong.any() else 0
         raise source.error(f"{ids[row]!r} is not a row number", row=row, column=column, fix="MMRec ids are 0, 1, 2, …")
     if ids.null_count() or not len(ids):
         row = int(ids.is_null().arg_true()[0]) if len(ids) else None

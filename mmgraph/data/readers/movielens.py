@@ -10,8 +10,9 @@ import polars as pl
 from mmgraph.data.checks import Duplicates
 from mmgraph.data.dataset import Dataset, Entities, media_rows
 from mmgraph.data.errors import DataError, Findings
+from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.media_folder import IMAGES, column_entities
-from mmgraph.data.readers.tables import existing, files_by_id, read_csv
+from mmgraph.data.readers.tables import existing, files_by_id
 from mmgraph.data.vocabulary import Vocabulary
 
 
@@ -47,13 +48,13 @@ def read_movielens(
     """
     folder = existing(path, "folder")
     found = Findings()
-    rated = found.attempt(read_csv, folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
+    rated = found.attempt(read_table, folder / "ratings.csv", required=("userId", "movieId", "rating", "timestamp"))
     movies = found.attempt(_films, folder / "movies.csv", required=("movieId", "title", "genres"))
     tags = links = None
     if (folder / "tags.csv").exists():
         timed = () if tags_before is None else ("timestamp",)
         given = found.attempt(
-            read_csv, folder / "tags.csv", required=("userId", "movieId", "tag", *timed), text=("tag",)
+            read_table, folder / "tags.csv", required=("userId", "movieId", "tag", *timed), text=("tag",)
         )
         tags = None if given is None else given[0]
     if (folder / "links.csv").exists():
@@ -104,7 +105,7 @@ def read_movielens(
 
 def _films(file: Path, *, required: Sequence[str], text: Sequence[str] = ()) -> pl.DataFrame:
     """A table with one line a film; two are refused while lines are still known."""
-    table, source = read_csv(file, required=required, text=text)
+    table, source = read_table(file, required=required, text=text)
     Vocabulary(table["movieId"], source)
     return table
 

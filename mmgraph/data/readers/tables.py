@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from mmgraph.data.checks import check_columns
 from mmgraph.data.errors import DataError, Source
+from mmgraph.data.readers.delimited import not_utf8
 
 
 def existing(path: str | Path, what: str = "file") -> Path:
@@ -21,69 +20,6 @@ def existing(path: str | Path, what: str = "file") -> Path:
     if not path.exists():
         raise DataError(f"the {what} does not exist", file=path, fix="check the path")
     return path
-
-
-def read_csv(
-    path: str | Path, *, required: Sequence[str] = (), text: Sequence[str] = (), separator: str = ","
-) -> tuple[pl.DataFrame, Source]:
-    """A CSV table with a header, and its source for later errors.
-
-    Args:
-        required: columns that must exist.
-        text: columns kept as written (ids: ``007`` stays ``007``).
-
-    Raises:
-        DataError: no such file, no header, not UTF-8 (with the line), a line with more fields than the header, a
-            missing column.
-    """
-    path = existing(path)
-    source = Source(path, first_line=2)
-    if not path.stat().st_size:
-        raise DataError("the file is empty", file=path, fix="write a header and at least one row")
-    try:
-        header = pl.read_csv(path, n_rows=0, separator=separator, infer_schema=False).columns
-        check_columns(pl.DataFrame(schema=header), required, source)
-        types = {column: pl.String for column in (*required, *text) if column in text}
-        types = {column: kind for column, kind in types.items() if column in header}
-        try:
-            frame = pl.read_csv(path, separator=separator, schema_overrides=types, infer_schema_length=10_000)
-        except pl.exceptions.ComputeError:
-            # a later row does not fit the type of the first 10,000: look at all of them
-            frame = pl.read_csv(path, separator=separator, schema_overrides=types, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise _explain(path, separator, error) from error
-    return frame, source
-
-
-def _explain(path: Path, separator: str, error: Exception) -> DataError:
-    """Why polars could not read the file: find the line ourselves."""
-    utf8 = not_utf8(path)
-    if utf8 is not None:
-        return utf8
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        fields = next(lines, "").count(separator) + 1
-        counts = [0 if '"' in line else line.count(separator) + 1 for line in lines]
-    rows = [row for row, count in enumerate(counts) if count > fields]
-    if rows:
-        problem = f"{counts[rows[0]]} fields under a header of {fields}"
-        return Source(path, first_line=2).error(problem, rows=rows, fix=f"quote the field that holds {separator!r}")
-    return DataError(f"not a table: {str(error).splitlines()[0]}", file=path, fix="check separator and quotes")
-
-
-def not_utf8(path: Path) -> DataError | None:
-    """The error about the first line that is not UTF-8, or None when all are."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return DataError(
-                    f"byte 0x{line[error.start]:02x} at position {error.start + 1} is not UTF-8",
-                    file=path,
-                    line=number,
-                    fix="save the file as UTF-8 (for example: iconv -f GB18030 -t UTF-8)",
-                )
-    return None
 
 
 def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -54,17 +54,22 @@ class World:
         columns = np.arange(self.config.videos) if videos is None else np.asarray(videos, dtype=np.int64)
         return _preference(self, turn(self.config, time), rows, columns)
 
-    def dataset(self, features: Mapping[str, Features] | None = None, *, name: str = "world") -> Dataset:
+    def dataset(
+        self, features: Mapping[str, Features] | None = None, *, exposures: bool = True, name: str = "world"
+    ) -> Dataset:
         """Its clicks as a dataset with users, videos, features and, as exposures, all that was shown.
 
         Args:
             features: modality -> features, in place of the world's own.
+            exposures: whether it says what was shown.
             name: the dataset's name.
         """
         if features is None:
             features = {m: Features.of(values, self.present[m]) for m, values in self.features.items()}
         clicks = self.interactions.filter(pl.col("click") == 1)
         made = Dataset.from_frames(clicks, self.users, self.videos, features, name=name)
+        if not exposures:
+            return made
         shown = self.interactions.select(
             pl.Series("user", made.user_ids.rows(self.interactions["user_id"])),
             pl.Series("video", made.video_ids.rows(self.interactions["video_id"])),
