@@ -111,9 +111,7 @@ def checked_mask(frames: Tensor, mask: Tensor | None) -> Tensor:
         ValueError: shapes that do not fit; a matrix of flat frames must be unflattened first.
     """
     if frames.dim() != 3:
-        raise ValueError(
-            f"frames must be [B, T, D], got {tuple(frames.shape)}; flat rows: values.unflatten(1, (T, D))"
-        )
+        raise ValueError(f"frames must be [B, T, D], got {tuple(frames.shape)}; flat rows: values.unflatten(1, (T, D))")
     if mask is None:
         return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
     if mask.shape != frames.shape[:2]:

@@ -32,9 +32,7 @@ class GenerationEmbedding(nn.Module):
         self.categories = nn.ModuleList(
             nn.Embedding(2 + len(known), embedding_dim) for known in schema.categorical.values()
         )
-        self.identities = nn.ModuleList(
-            nn.Embedding(1 + identity_buckets, embedding_dim) for _ in schema.identities
-        )
+        self.identities = nn.ModuleList(nn.Embedding(1 + identity_buckets, embedding_dim) for _ in schema.identities)
         numbers = len(schema.numeric)
         self.slope = nn.Parameter(torch.randn(numbers, embedding_dim) * 0.1)
         self.offset = nn.Parameter(torch.randn(numbers, embedding_dim) * 0.1)
@@ -42,9 +40,7 @@ class GenerationEmbedding(nn.Module):
         self.fields = tuple(schema.vectors)
         self.no_vector = nn.Parameter(torch.randn(len(self.fields), embedding_dim) * 0.1)
         self.vector_keys = tuple(table.vectors)
-        self.vectors = nn.ModuleList(
-            nn.Linear(part.values.shape[1], embedding_dim) for part in table.vectors.values()
-        )
+        self.vectors = nn.ModuleList(nn.Linear(part.values.shape[1], embedding_dim) for part in table.vectors.values())
         self.norm = nn.LayerNorm(embedding_dim)
         for module in (*self.categories, *self.identities):
             nn.init.normal_(module.weight, std=0.1)  # type: ignore[arg-type]

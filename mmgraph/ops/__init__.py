@@ -19,7 +19,7 @@ from mmgraph.ops.sample import (
 )
 from mmgraph.ops.segment_softmax import attend, segment_softmax
 from mmgraph.ops.spmm import edge_dot, spmm
-from mmgraph.ops.topk import TopK, best_of, topk, topk_scores
+from mmgraph.ops.topk import TopK, TopKIndex, best_of, topk, topk_scores
 
 __all__ = [
     "CSR",
@@ -27,6 +27,7 @@ __all__ = [
     "Negatives",
     "Neighbours",
     "TopK",
+    "TopKIndex",
     "attend",
     "best_of",
     "checks",

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_VERSION = 2  # as in kernel.c
+LEVELS = ("baseline", "AVX2 (x86-64-v3)", "AVX-512 (x86-64-v4)")
 KINDS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
@@ -51,7 +53,7 @@ def _product(result: torch.dtype) -> tuple[Argument, ...]:
     )
 
 
-# the prototypes in kernel.c, in their order; `threads` comes last in all of them
+# the prototypes in kernel.c, in their order; `level` and `threads` come last in all of them
 DECLARED = {
     "spmm_to_f32": _product(torch.float32),
     "spmm_to_bf16": _product(torch.bfloat16),
@@ -74,38 +76,61 @@ DECLARED = {
         Argument("best", torch.float32),
         Argument("column", torch.int64),
     ),
+    "scan": (
+        _number("rows"),
+        Argument("left", torch.float32),
+        Argument("table", None),
+        Argument("out", None),
+        _number("width"),
+        _number("stride"),
+        _number("columns"),
+    ),
 }
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there are none or they cannot be loaded."""
+    """The compiled kernels, or None where there are none, they cannot be loaded, or they are of another version."""
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_kernels{suffix}")
         if path.exists():
             try:
-                return ctypes.CDLL(str(path))
+                found = ctypes.CDLL(str(path))
             except OSError:  # made for another machine, or for another OpenMP than torch's
                 return None
+            return found if getattr(found, "kernel_version", int)() == _VERSION else None
     return None
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | int | None) -> int:
+@cache
+def level() -> int:
+    """The instruction set that the kernels use here: an index into ``LEVELS``."""
+    found = library()
+    return 0 if found is None else found.kernel_level()
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Tensor | int | None, at: int | None = None) -> int:
     """Runs a kernel on torch's number of threads.
 
     Args:
         name: of the kernel, without its type.
         dtype: of the rows it reads.
         arguments: as declared.
+        at: the level, one that this machine has; None is the best.
 
     Raises:
         TypeError: not what the kernel was declared for; nothing was read or written then.
+        ValueError: a level that this machine does not have.
     """
+    chosen = level() if at is None else at
+    if not 0 <= chosen <= level():
+        raise ValueError(f"this machine has the levels 0..{level()} of {LEVELS}, not {chosen}")
     declared = DECLARED[name]
     if len(arguments) != len(declared):
         raise TypeError(f"{name} takes {len(declared)} arguments, got {len(arguments)}")
     given = [_passed(name, want, dtype, argument) for want, argument in zip(declared, arguments)]
-    return getattr(library(), f"{name}_{KINDS[dtype]}")(*given, ctypes.c_int(torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    return getattr(library(), f"{name}_{KINDS[dtype]}")(*given, ctypes.c_int(chosen), ctypes.c_int(threads))
 
 
 def _passed(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from unittest.mock import patch
 
 import pytest
@@ -8,10 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.ops import CSR, TopK, best_of, topk, topk_scores
+from mmgraph.ops import CSR, TopK, TopKIndex, best_of, topk, topk_scores
 from mmgraph.ops.compiled import library
-
-ops = sys.modules["mmgraph.ops.topk"]
+from mmgraph.ops.topk import cpu, select
 
 
 def sorted_stably(scores, k):
@@ -42,7 +40,7 @@ def test_best_of_equals_a_stable_sort_ties_and_infinities_included(rows, width, 
     if ceiling == -0.5:
         scores = scores - 1
     value, index = sorted_stably(scores, k)
-    with patch.object(ops, "_WIDE", 64), patch.object(ops.cpu, "library", lambda: None):
+    with patch.object(select, "_WIDE", 64), patch.object(cpu, "library", lambda: None):
         check(best_of(scores, k), value, index)
     check(best_of(scores, k), value, index)
 
@@ -127,7 +125,7 @@ def test_select_passes_over_what_was_seen(width, k, pairs, seed, narrow):
     seen = CSR.from_edges(*(torch.randint(0, n, (pairs,), generator=generator) for n in (4, width)), (4, width))
     users = torch.tensor([3, 0, 0, 1, 2, 3])
     kept = scores.clone()
-    value, column = ops.cpu.select(scores.bfloat16() if narrow else scores, min(k, width), seen, users)
+    value, column = cpu.select(scores.bfloat16() if narrow else scores, min(k, width), seen, users)
     truth, index = sorted_stably(scores.masked_fill(seen.dense()[users] > 0, -torch.inf), min(k, width))
     assert torch.equal(value, truth)
     assert torch.equal(column, index)
@@ -157,19 +155,25 @@ def embeddings(users=40, videos=3000, width=16, seed=0):
     return draw(users), draw(videos)
 
 
+def bounded(video, user, k, seen=None, users=None):
+    """The lists by bounds alone, and the rows that are not certain."""
+    return TopKIndex(video)._bounded(user, k, seen, users, None)
+
+
 @needs_kernel
+@pytest.mark.parametrize("count", [40, 3])  # by products, by a scan
 @pytest.mark.parametrize("seed", range(5))
-def test_bounds_in_bfloat16_leave_the_exact_list(seed):
-    user, video = embeddings(seed=seed)
+def test_bounds_in_bfloat16_leave_the_exact_list(seed, count):
+    user, video = embeddings(users=count, seed=seed)
     video[1500:1503] = video[7]  # ties
     seen = CSR.from_edges(torch.randint(0, 40, (900,)), torch.randint(0, 3000, (900,)), (40, 3000))
-    users = torch.arange(40)
-    score, column, unsure = ops.cpu.Bounded(video, 10)(user, seen, users)
+    users = torch.arange(count)
+    found, unsure = bounded(video, user, 10, seen, users)
     truth = topk(user, video, 10, seen=seen, users=users, impl="reference")
-    sure = torch.ones(40, dtype=torch.bool).index_fill(0, unsure, False)
+    sure = torch.ones(count, dtype=torch.bool).index_fill(0, unsure, False)
     assert bool(sure.any())
-    assert torch.equal(column[sure], truth.video[sure])
-    torch.testing.assert_close(score[sure], truth.score[sure])
+    assert torch.equal(found.video[sure], truth.video[sure])
+    torch.testing.assert_close(found.score[sure], truth.score[sure])
 
 
 @needs_kernel
@@ -177,9 +181,8 @@ def test_bounds_hold_where_rounding_decides_and_say_when_they_cannot():
     # 2,999 videos that bfloat16 cannot tell apart, the best of them by 1e-6: no list of bounds can be certain
     user, video = torch.ones(3, 8), torch.ones(3000, 8)
     video[2500] += 1e-6
-    _score, _column, unsure = ops.cpu.Bounded(video, 5)(user, None, torch.arange(3))
-    assert unsure.tolist() == [0, 1, 2]
-    with patch.object(ops.cpu.Bounded, "serves", lambda *_: True):
+    assert bounded(video, user, 5)[1].tolist() == [0, 1, 2]
+    with patch.object(cpu, "bounds_pay", lambda *_: True):
         assert topk(user, video, 5).video.tolist() == [[2500, 0, 1, 2, 3]] * 3
         user[1] = torch.inf
         truth = topk(user, video, 5, impl="reference").video
@@ -187,14 +190,31 @@ def test_bounds_hold_where_rounding_decides_and_say_when_they_cannot():
 
 
 @needs_kernel
+@pytest.mark.parametrize("scale", [1e-25, 1e-19, 1e12, 1e18])
+def test_products_that_vanish_or_overflow_in_bfloat16_are_left_to_float32(scale):
+    user, video = embeddings(users=20)
+    user, video = user.double() * scale, video.double() * (scale if scale < 1 else 1.0)
+    truth = topk(user, video, 10, impl="reference").video
+    found = TopKIndex(video.float()).search(user.float(), 10)
+    if scale != 1e-25:  # there the scores themselves vanish in float32
+        assert torch.equal(found.video, truth)
+    assert torch.equal(found.video, topk(user.float(), video.float(), 10, impl="reference").video)
+
+
+@needs_kernel
 def test_topk_by_bounds_settles_the_rows_it_was_not_sure_of():
     user, video = embeddings(users=200)
-    # a crowd at the top of those who are like user 0
-    video[1000:1200] = user[0] / user[0].norm() * video.norm(dim=1).max() * (1 + 1e-5 * torch.rand(200, 1))
+    # a crowd at the top of those who are like user 0: to bfloat16 they are one, to float32 they are not
+    length = video.norm(dim=1).max() * (
+        1 + 1e-3 * torch.randperm(200, generator=torch.Generator().manual_seed(1)) / 200
+    )
+    video[1000:1200] = user[0] / user[0].norm() * length.unsqueeze(1)
     truth = topk(user, video, 10, impl="reference")
-    bounds = ops.cpu.Bounded(video, 10)
-    assert 0 < len(bounds(user, None, torch.arange(200))[2]) < 50
-    with patch.object(ops.cpu.Bounded, "serves", lambda *_: True):
+    assert 0 < len(bounded(video, user, 10)[1]) < 50
+    candidates = torch.arange(3000) % 7 > 0
+    with patch.object(cpu, "bounds_pay", lambda *_: True):
         best = topk(user, video, 10, memory=3000 * 2 * 70)
+        some = topk(user, video, 10, candidates=candidates)
     assert torch.equal(best.video, truth.video)
     torch.testing.assert_close(best.score, truth.score)
+    assert torch.equal(some.video, topk(user, video, 10, candidates=candidates, impl="reference").video)

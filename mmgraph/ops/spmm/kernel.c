@@ -51,10 +51,6 @@ INLINE void multiply_bf16(floats *sum, const uint16_t *x, const uint16_t *y) {
     *sum += (floats)(left << 16) * (floats)(right << 16);
     *sum += (floats)(left & 0xffff0000u) * (floats)(right & 0xffff0000u);
 }
-INLINE bits rounded(floats sum) { /* to nearest, ties to even, in the upper half; NaN stays NaN */
-    const bits all = (bits)sum, nan = (bits)((all & 0x7fffffffu) > 0x7f800000u);
-    return ((all + 0x7fffu + ((all >> 16) & 1u)) & ~nan) | ((all | 0x400000u) & nan);
-}
 INLINE void put_bf16_bf16(uint16_t *y, floats *sum, const uint16_t *more) {
     if (more) add_bf16(sum, 1.0f, more);
     const bits pair = (rounded(sum[0]) >> 16) | (rounded(sum[1]) & 0xffff0000u);
@@ -69,13 +65,6 @@ INLINE void put_bf16_f32(float *y, floats *sum, const float *more) {
         put_f32_f32(y + 16 * half, &both, more ? more + 16 * half : 0);
     }
 }
-INLINE uint16_t narrow_bf16(float x) {
-    uint32_t all;
-    memcpy(&all, &x, sizeof all);
-    if ((all & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(all >> 16 | 0x40u);
-    return (uint16_t)((all + 0x7fffu + (all >> 16 & 1u)) >> 16);
-}
-
 /* The edges start .. stop whose column has a slot, with the slot in place of the column. Without a branch: which
  * columns these are cannot be predicted. */
 INLINE int64_t pack(int64_t start, int64_t stop, const int32_t *indices, const float *values, const int32_t *slot,
@@ -120,10 +109,8 @@ INLINE int64_t pack(int64_t start, int64_t stop, const int32_t *indices, const f
 /* `which`: the rows wanted, or NULL for all. `slot`: where the row of x lies that a column names, -1 for a row of
  * zeros that is not stored; NULL when x has them all. `plus`: rows to add to the result, `plus_slot` says which to each
  * row of A, -1 none; NULL for nothing at all. */
-#define SPMM(TYPE, KIND, OUT, TO, VECTORS)                                                                             \
-    PANEL(TYPE, KIND, OUT, TO, VECTORS)                                                                                \
-    PANEL(TYPE, KIND, OUT, TO, 1)                                                                                      \
-    TUNED void run_##KIND##_##TO(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,              \
+#define RUN_SPMM(TYPE, KIND, OUT, TO, VECTORS, LEVEL, TARGET)                                                          \
+    TARGET void run_##KIND##_##TO##_##LEVEL(int64_t first, int64_t end, const int64_t *which, const int64_t *indptr,   \
                                  const int32_t *indices, const float *values, const int32_t *slot, const TYPE *x,      \
                                  const int32_t *plus_slot, const OUT *plus, OUT *y, int64_t width, int64_t edges) {    \
         const int64_t wide = VECTORS * COLUMNS_##KIND;                                                                 \
@@ -148,19 +135,37 @@ INLINE int64_t pack(int64_t start, int64_t stop, const int32_t *indices, const f
                 out[c] = narrow_##TO(sum);                                                                             \
             }                                                                                                          \
         }                                                                                                              \
-    }                                                                                                                  \
+    }
+#define SPMM(TYPE, KIND, OUT, TO)                                                                                      \
     void spmm_to_##TO##_##KIND(int64_t rows, const int64_t *which, const int64_t *indptr, const int32_t *indices,      \
                                const float *values, const int32_t *slot, const TYPE *x, const int32_t *plus_slot,      \
-                               const OUT *plus, OUT *y, int64_t width, int64_t edges, int threads) {                   \
+                               const OUT *plus, OUT *y, int64_t width, int64_t edges, int level, int threads) {        \
         _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
         for (int64_t first = 0; first < rows; first += RUN)                                                            \
-            run_##KIND##_##TO(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x, \
+            PICK(level, run_##KIND##_##TO)(first, first + RUN < rows ? first + RUN : rows, which, indptr, indices, values, slot, x,\
                               plus_slot, plus, y, width, edges);                                                       \
     }
 
-SPMM(float, f32, float, f32, 4)
-SPMM(uint16_t, bf16, uint16_t, bf16, 2)
-SPMM(uint16_t, bf16, float, f32, 2)
+PANEL(float, f32, float, f32, 4)
+PANEL(float, f32, float, f32, 1)
+#define DEFINE(LEVEL, TARGET) RUN_SPMM(float, f32, float, f32, 4, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+SPMM(float, f32, float, f32)
+
+PANEL(uint16_t, bf16, uint16_t, bf16, 2)
+PANEL(uint16_t, bf16, uint16_t, bf16, 1)
+#define DEFINE(LEVEL, TARGET) RUN_SPMM(uint16_t, bf16, uint16_t, bf16, 2, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+SPMM(uint16_t, bf16, uint16_t, bf16)
+
+PANEL(uint16_t, bf16, float, f32, 2)
+PANEL(uint16_t, bf16, float, f32, 1)
+#define DEFINE(LEVEL, TARGET) RUN_SPMM(uint16_t, bf16, float, f32, 2, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+SPMM(uint16_t, bf16, float, f32)
 
 /* out[e] = left[row of e] . right[indices[e]] */
 #define DOT(TYPE, KIND)                                                                                                \
@@ -174,8 +179,9 @@ SPMM(uint16_t, bf16, float, f32, 2)
         for (int half = 8; half; half /= 2)                                                                            \
             for (int v = 0; v < half; v++) all[v] += all[v + half];                                                    \
         return all[0] + rest;                                                                                          \
-    }                                                                                                                  \
-    TUNED void dots_##KIND(int64_t first, int64_t end, const int64_t *indptr, const int32_t *indices, const TYPE *left,\
+    }
+#define RUN_DOTS(TYPE, KIND, LEVEL, TARGET)                                                                            \
+    TARGET void dots_##KIND##_##LEVEL(int64_t first, int64_t end, const int64_t *indptr, const int32_t *indices, const TYPE *left,\
                            const TYPE *right, TYPE *out, int64_t width, int64_t edges) {                               \
         for (int64_t i = first; i < end; i++)                                                                          \
             for (int64_t e = indptr[i]; e < indptr[i + 1]; e++) {                                                      \
@@ -183,14 +189,36 @@ SPMM(uint16_t, bf16, float, f32, 2)
                 for (int64_t b = 0; b < width * (int64_t)sizeof(TYPE); b += 64) __builtin_prefetch(next + b);          \
                 out[e] = narrow_##KIND(dot_##KIND(left + width * i, right + width * indices[e], width));               \
             }                                                                                                          \
-    }                                                                                                                  \
+    }
+#define EDGE_DOT(TYPE, KIND)                                                                                           \
     void edge_dot_##KIND(int64_t rows, const int64_t *indptr, const int32_t *indices, const TYPE *left,                \
-                         const TYPE *right, TYPE *out, int64_t width, int64_t edges, int threads) {                    \
+                         const TYPE *right, TYPE *out, int64_t width, int64_t edges, int level, int threads) {         \
         _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")                                             \
         for (int64_t first = 0; first < rows; first += RUN)                                                            \
-            dots_##KIND(first, first + RUN < rows ? first + RUN : rows, indptr, indices, left, right, out, width,      \
+            PICK(level, dots_##KIND)(first, first + RUN < rows ? first + RUN : rows, indptr, indices, left, right, out, width,\
                         edges);                                                                                        \
     }
 
 DOT(float, f32)
+#define DEFINE(LEVEL, TARGET) RUN_DOTS(float, f32, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+EDGE_DOT(float, f32)
+
 DOT(uint16_t, bf16)
+#define DEFINE(LEVEL, TARGET) RUN_DOTS(uint16_t, bf16, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+EDGE_DOT(uint16_t, bf16)
+
+/* Changes whenever what a kernel takes does: the library is not called when it is of another install. */
+int kernel_version(void) { return 2; }
+
+int kernel_level(void) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("x86-64-v4") ? 2 : __builtin_cpu_supports("x86-64-v3") ? 1 : 0;
+#else
+    return 0;
+#endif
+}

@@ -110,7 +110,7 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
 
 /* `indptr`, `indices`: columns to pass over, ascending within a row; NULL for none. `which`: the row of that pattern
  * for each row of scores. */
-#define TOPK(TYPE, KIND)                                                                                               \
+#define BELOW(TYPE, KIND)                                                                                              \
     /* a number below the k-th largest score; -inf where there are too few blocks to tell */                           \
     INLINE float below_##KIND(const TYPE *scores, int64_t width, int64_t k) {                                          \
         float maxima[GROUPS];                                                                                          \
@@ -129,8 +129,9 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
             maxima[groups++] = parts[0] == parts[0] ? parts[0] : -__builtin_inff();                                    \
         }                                                                                                              \
         return nextbelow(kth_largest(maxima, groups, k));                                                              \
-    }                                                                                                                  \
-    TUNED int row_##KIND(const TYPE *scores, int64_t width, int64_t k, const int32_t *hidden, const int32_t *last,     \
+    }
+#define ROW(TYPE, KIND, LEVEL, TARGET)                                                                                 \
+    TARGET int row_##KIND##_##LEVEL(const TYPE *scores, int64_t width, int64_t k, const int32_t *hidden, const int32_t *last,\
                          float *best, int64_t *column) {                                                               \
         uint64_t *keys = (uint64_t *)column; /* turned into columns at the end */                                      \
         int64_t found = 0, skip = BLOCK;                                                                               \
@@ -161,18 +162,89 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
             best[i] = i < found ? wide_##KIND(scores[column[i]]) : -__builtin_inff();                                  \
         }                                                                                                              \
         return 0;                                                                                                      \
-    }                                                                                                                  \
+    }
+#define TOPK(TYPE, KIND)                                                                                               \
     int topk_##KIND(int64_t rows, const TYPE *scores, int64_t width, int64_t k, const int64_t *which,                  \
-                    const int64_t *indptr, const int32_t *indices, float *best, int64_t *column, int threads) {        \
+                    const int64_t *indptr, const int32_t *indices, float *best, int64_t *column, int level, int threads) {\
         int nan = 0;                                                                                                   \
         _Pragma("omp parallel for schedule(dynamic, 4) num_threads(threads) reduction(| : nan)")                       \
         for (int64_t i = 0; i < rows; i++) {                                                                           \
             const int32_t *hidden = indptr ? indices + indptr[which[i]] : 0;                                           \
             const int32_t *last = indptr ? indices + indptr[which[i] + 1] : 0;                                         \
-            nan |= row_##KIND(scores + width * i, width, k, hidden, last, best + k * i, column + k * i);               \
+            nan |= PICK(level, row_##KIND)(scores + width * i, width, k, hidden, last, best + k * i, column + k * i);  \
         }                                                                                                              \
         return nan;                                                                                                    \
     }
 
+BELOW(float, f32)
+#define DEFINE(LEVEL, TARGET) ROW(float, f32, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
 TOPK(float, f32)
+
+BELOW(uint16_t, bf16)
+#define DEFINE(LEVEL, TARGET) ROW(uint16_t, bf16, LEVEL, TARGET)
+EACH_LEVEL(DEFINE)
+#undef DEFINE
 TOPK(uint16_t, bf16)
+
+#define PART 4096 /* columns dealt at a time */
+
+#define PANEL 256 /* columns scanned at a time */
+
+/* out[i, c] = sum over d of left[i, d] * table[d, c], rounded to bfloat16: a scan for a few rows on the left. The table
+ * is read once, in panels that stay in cache for all the rows. `columns`: at most
+ * `stride`. */
+INLINE void panel_level2(const float *left, const uint16_t *table, uint16_t *out, int64_t width, int64_t stride) {
+    floats even[PANEL / 32] = {0}, odd[PANEL / 32] = {0}; /* in registers */
+    for (int64_t d = 0; d < width; d++) {
+        const uint16_t *x = table + d * stride;
+        for (int v = 0; v < PANEL / 32; v++) {
+            bits pair;
+            __builtin_prefetch(x + PANEL + 32 * v, 0, 2); /* past the end of the table it does nothing */
+            memcpy(&pair, x + 32 * v, sizeof pair);
+            even[v] += left[d] * (floats)(pair << 16);
+            odd[v] += left[d] * (floats)(pair & 0xffff0000u);
+        }
+    }
+    for (int v = 0; v < PANEL / 32; v++) {
+        const bits pair = (rounded(even[v]) >> 16) | (rounded(odd[v]) & 0xffff0000u);
+        memcpy(out + 32 * v, &pair, sizeof pair);
+    }
+}
+/* of any number of columns, left to the compiler: with narrower registers the sums stay in the cache */
+INLINE void panel_of(int64_t columns, const float *left, const uint16_t *table, uint16_t *out, int64_t width,
+                     int64_t stride) {
+    float sum[PANEL] = {0};
+    for (int64_t d = 0; d < width; d++) {
+        const uint16_t *x = table + d * stride;
+        const float weight = left[d];
+        for (int64_t c = 0; c < columns; c += 32) __builtin_prefetch(x + PANEL + c, 0, 2);
+        for (int64_t c = 0; c < columns; c++) sum[c] += weight * wide_bf16(x[c]);
+    }
+    for (int64_t c = 0; c < columns; c++) out[c] = narrow_bf16(sum[c]);
+}
+INLINE void panel_level1(const float *left, const uint16_t *table, uint16_t *out, int64_t width, int64_t stride) {
+    panel_of(PANEL, left, table, out, width, stride);
+}
+#define panel_level0 panel_level1
+#define DEFINE(LEVEL, TARGET)                                                                                          \
+    TARGET void scan_##LEVEL(int64_t first, int64_t end, int64_t rows, const float *left, const uint16_t *table,       \
+                             uint16_t *out, int64_t width, int64_t stride, int64_t columns) {                          \
+        int64_t c = first;                                                                                             \
+        for (; c + PANEL <= end; c += PANEL)                                                                           \
+            for (int64_t i = 0; i < rows; i++)                                                                         \
+                panel_##LEVEL(left + width * i, table + c, out + columns * i + c, width, stride);                      \
+        for (int64_t i = 0; c < end && i < rows; i++)                                                                  \
+            panel_of(end - c, left + width * i, table + c, out + columns * i + c, width, stride);                      \
+    }
+EACH_LEVEL(DEFINE)
+#undef DEFINE
+
+void scan_bf16(int64_t rows, const float *left, const uint16_t *table, uint16_t *out, int64_t width, int64_t stride,
+               int64_t columns, int level, int threads) {
+    _Pragma("omp parallel for schedule(dynamic) num_threads(threads)")
+    for (int64_t first = 0; first < columns; first += PART)
+        PICK(level, scan)(first, first + PART < columns ? first + PART : columns, rows, left, table, out, width, stride,
+                           columns);
+}
