@@ -12,11 +12,12 @@ from torch import Tensor
 
 from mmgraph.evaluate.evalconfig import EvalConfig
 from mmgraph.evaluate.evaluation import Evaluation, Opening
-from mmgraph.evaluate.full import FullRanking, Known
+from mmgraph.evaluate.full import FullRanking, Known, Ranked
+from mmgraph.evaluate.ranking import Ranking
 from mmgraph.evaluate.requests import RequestRanking, Requests, click, clicked_only, permitted
 from mmgraph.evaluate.summary import summarise
 from mmgraph.nn import evaluating
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, checks
 from mmgraph.recommend import Constraint, require_fitted, user_blocks
 
 if TYPE_CHECKING:
@@ -123,6 +124,78 @@ def evaluate(
     assert judged.clicked is not None
     found = torch.unique((judged.user[judged.lines()] * sizes[1] + judged.video)[judged.clicked])
     return summarise(parts, config, known.activity, dropped=0 if keys is None else len(keys) - len(found))
+
+
+@torch.no_grad()
+def evaluate_lists(
+    users: Tensor,
+    lists: Tensor,
+    graph: MultimodalGraph,
+    targets: pl.DataFrame,
+    config: EvalConfig | None = None,
+    *,
+    seen: CSR | None = None,
+) -> Evaluation:
+    """:func:`evaluate` of lists that somebody else made: a re-ranker, a server, another library.
+
+    The same targets count, so a user with targets but without a list has an empty one. There are no scores, hence no
+    AUC and no groups ``warm`` and ``cold``, which rank other candidates.
+
+    Args:
+        users: [n] distinct user rows.
+        lists: [n, K] video rows, best first, -1 where a list is shorter.
+        graph: what the model read.
+        targets, config, seen: as in :func:`evaluate`.
+
+    Raises:
+        ValueError: a user or a video twice, a row out of range, lists shorter than the largest cut-off, or a video
+            that the user has seen.
+    """
+    config = _config(config)
+    seen = graph.seen if seen is None else seen
+    sizes = (graph.num_users, graph.num_videos)
+    users = checks.rows(users, sizes[0], "users")
+    lists = torch.as_tensor(lists)
+    longest = max(config.k)
+    if lists.dim() != 2 or len(lists) != len(users) or lists.shape[1] < longest:
+        raise ValueError(f"lists must be [{len(users)}, {longest} or more], got {list(lists.shape)}")
+    lists = lists[:, :longest].to(users.device)
+    checks.rows(lists[lists >= 0], sizes[1], "lists")
+    if bool((lists < -1).any()):
+        raise ValueError("lists hold -1 where they end, and video rows from 0")
+    known, limits = Known.of(seen.to(users.device)), Constraint(sizes[1])
+    limits = limits.with_seen(known.seen if config.exclude_seen else None)
+    placed = (users[:, None] * sizes[1] + lists)[lists >= 0].sort().values
+    if len(users.unique()) < len(users) or bool((placed.diff() == 0).any()):
+        raise ValueError("a user has two lists, or a list holds a video twice")
+    if config.exclude_seen and bool(torch.isin(placed, known.key).any()):
+        raise ValueError("a list holds a video that its user has seen: EvalConfig(exclude_seen=False) allows it")
+    given = _keys(targets, sizes, users.device)
+    keys = _open_targets(given, known, limits)
+    if not len(keys):
+        raise ValueError(_nothing(config.exclude_seen and len(given) > 0))
+    rows, line = torch.unique(keys // sizes[1], return_inverse=True)
+    mine = torch.full((len(rows), longest), -1, device=users.device)
+    at = torch.searchsorted(rows, users).clamp(max=len(rows) - 1)
+    wanted = rows[at] == users
+    mine[at[wanted]] = lists[wanted]
+    hits = torch.isin(rows[:, None] * sizes[1] + mine, keys) & (mine >= 0)
+    hidden = known.activity[rows] if config.exclude_seen else torch.zeros_like(rows)
+    order = -torch.arange(longest, device=users.device).float().expand(mine.shape)
+    ranking = Ranking(
+        users=rows,
+        lists=mine,
+        scores=order.masked_fill(mine < 0, -torch.inf),
+        hits=hits,
+        target_lines=line,
+        target_videos=keys % sizes[1],
+        num_candidates=sizes[1] - hidden,
+        popularity=known.popularity,
+        k=longest,
+        graph=graph,
+    )
+    part = Ranked("all", "users with a target; the lists that were given", ranking, sizes[1])
+    return summarise([part], config, known.activity, dropped=len(given) - len(keys))
 
 
 def evaluate_test(

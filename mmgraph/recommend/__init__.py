@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from mmgraph.recommend.constraint import Blocked, Constraint, Prerequisites, Quota, Released
-from mmgraph.recommend.explanation import Explanation, Reason, explain
+from mmgraph.recommend.explanation import (
+    Explanation,
+    Fidelity,
+    Reason,
+    deletion_fidelity,
+    explain,
+    explain_by_model,
+    scores_without,
+)
 from mmgraph.recommend.ids import (
     Recommendations,
     add_videos,
@@ -16,6 +24,16 @@ from mmgraph.recommend.ids import (
     to_pandas,
 )
 from mmgraph.recommend.lists import Audience, Lists, audience, predict, recommend, similar
+from mmgraph.recommend.rerank import (
+    Calibrated,
+    Reranker,
+    Share,
+    Varied,
+    calibration_kl,
+    discount,
+    genre_profiles,
+    genres_of,
+)
 from mmgraph.recommend.scores import (
     BLOCK_SCORES,
     ranking_factors,
@@ -29,20 +47,31 @@ __all__ = [
     "BLOCK_SCORES",
     "Audience",
     "Blocked",
+    "Calibrated",
     "Constraint",
     "Explanation",
+    "Fidelity",
     "Lists",
     "Prerequisites",
     "Quota",
     "Reason",
     "Recommendations",
     "Released",
+    "Reranker",
+    "Share",
+    "Varied",
     "add_videos",
     "audience",
     "audience_ids",
+    "calibration_kl",
     "constraint_of",
+    "deletion_fidelity",
+    "discount",
     "explain",
+    "explain_by_model",
     "find_rows",
+    "genre_profiles",
+    "genres_of",
     "plain_text",
     "predict",
     "ranking_factors",
@@ -51,6 +80,7 @@ __all__ = [
     "require_fitted",
     "score_block",
     "score_given",
+    "scores_without",
     "similar",
     "similar_ids",
     "to_pandas",

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from mmgraph.data import Dataset, Features, UnknownIdError, Vocabulary, random_split
 from mmgraph.data.errors import DataError
-from mmgraph.graph import build_graph
-from mmgraph.models import Embeddings, Popularity, Recommender
+from mmgraph.graph import MultimodalGraph, build_graph
+from mmgraph.models import EASE, Embeddings, Popularity, Recommender
 from mmgraph.ops import CSR
 from mmgraph.recommend import (
     Audience,
     Constraint,
     Explanation,
+    Fidelity,
     Lists,
     Quota,
     Reason,
@@ -27,7 +28,9 @@ from mmgraph.recommend import (
     audience,
     audience_ids,
     constraint_of,
+    deletion_fidelity,
     explain,
+    explain_by_model,
     find_rows,
     plain_text,
     predict,
@@ -37,6 +40,7 @@ from mmgraph.recommend import (
     require_fitted,
     score_block,
     score_given,
+    scores_without,
     similar,
     similar_ids,
     to_pandas,
@@ -378,3 +382,61 @@ def test_an_unfitted_model_is_refused():
         require_fitted(model)
     model.solve(graph)
     assert recommend(model, graph, [0]).video.shape == (1, 10)
+
+
+def test_what_a_models_score_hangs_on_is_found_by_deletion():
+    # EASE on sets of videos watched together: 0-1-2 and 3-4-5; user 0 has one of each set and more
+    sets = [(u, v) for u in range(2, 12) for v in ((0, 1, 2) if u % 2 else (3, 4, 5))]
+    frame = pl.DataFrame([*sets, (0, 1), (0, 3), (1, 5)], schema=["user_id", "video_id"], orient="row")
+    graph = graph_with_edges(frame, 12, 6)
+    model = EASE(graph, reg=1.0)
+    model.solve(graph)
+    edges = graph["user", "interacts", "video"].edge_index.clone()
+    why = explain_by_model(model, graph, 0, 2, k=2)
+    assert [r.video for r in why.reasons] == [1]
+    assert why.reasons[0].kind == "model"
+    weight = float(model.weight[1, 2])
+    assert why.reasons[0].strength == pytest.approx(weight)  # a linear model: exactly that video's share
+    assert scores_without(model, graph, 0, 2, [torch.tensor([1])]).tolist() == pytest.approx(
+        [float(model.weight[3, 2])]
+    )
+    assert torch.equal(edges, graph["user", "interacts", "video"].edge_index)
+    assert "which you watched, its score were" in why.sentences(dataset6())[0]
+    assert explain_by_model(model, graph, 0, 2, constraint=Constraint(6).block([1])).reasons == ()
+
+
+def test_explanations_are_truer_to_the_model_than_chance():
+    sets = [(u, v) for u in range(2, 12) for v in ((0, 1, 2) if u % 2 else (3, 4, 5))]
+    frame = pl.DataFrame([*sets, (0, 1), (0, 3), (1, 5), (1, 0)], schema=["user_id", "video_id"], orient="row")
+    graph = graph_with_edges(frame, 13, 6)
+    model = EASE(graph, reg=1.0)
+    model.solve(graph)
+    found = deletion_fidelity(model, graph, [0, 1, 12], [2, 4, 0], draws=40)
+    assert isinstance(found, Fidelity)
+    one, other = float(model.weight[1, 2]), float(model.weight[3, 2])
+    assert found.explained[0] == pytest.approx(one)
+    # one of two watched videos at random: between the two falls, near their mean
+    assert min(one, other) < found.random[0] < max(one, other)
+    assert found.random[0] == pytest.approx((one + other) / 2, abs=0.25 * abs(one - other))
+    assert found.explained[2].isnan()  # no history
+    assert found.gap > 0
+    worst = deletion_fidelity(
+        model, graph, [0, 1], [2, 4], lambda u, v: Explanation(u, v, (Reason("co-watched", 3 - 3 * u, 1.0),)), draws=40
+    )
+    assert worst.gap < 0
+    assert "over 2 of 3 pairs" in repr(found)
+
+
+def graph_with_edges(frame: pl.DataFrame, users: int, videos: int):
+    graph = MultimodalGraph()
+    graph["user"].num_nodes, graph["video"].num_nodes = users, videos
+    edges = torch.tensor(frame.to_numpy().T.copy())
+    graph["user", "interacts", "video"].edge_index = edges
+    graph["user", "interacts", "video"].time = torch.arange(edges.shape[1]).double()
+    graph["video", "rev_interacts", "user"].edge_index = edges.flip(0)
+    return graph
+
+
+def dataset6() -> Dataset:
+    frame = {"user_id": [0] * 6, "video_id": list(range(6))}
+    return Dataset.from_frames(frame, videos={"video_id": list(range(6)), "title": list("abcdef")})
