@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
+from mmgraph.ops.gram import dense_gram, gram, gram_blocks, largest
 from mmgraph.ops.knn import Neighbours, knn
 from mmgraph.ops.propagate import propagate
 from mmgraph.ops.sample import (
@@ -31,10 +32,14 @@ __all__ = [
     "attend",
     "best_of",
     "checks",
+    "dense_gram",
     "edge_dot",
+    "gram",
+    "gram_blocks",
     "in_batch_logits",
     "k_hop",
     "knn",
+    "largest",
     "log_q",
     "negatives",
     "propagate",

@@ -136,7 +136,7 @@ class CSR:
         values = None if values is None else values[order]
         if symmetric and rows == cols and not _is_symmetric(row, col, values):
             raise ValueError(_NOT_SYMMETRIC)
-        return cls(_offsets(row, rows), col.to(_index_dtype(cols)), values, (rows, cols), symmetric, _pattern=sound())
+        return cls(offsets(row, rows), col.to(_index_dtype(cols)), values, (rows, cols), symmetric, _pattern=sound())
 
     @classmethod
     def bipartite(cls, row: Tensor, col: Tensor, shape: tuple[int, int], values: Tensor | None = None) -> CSR:
@@ -240,7 +240,7 @@ class CSR:
         if "transposed" not in self._pattern:
             # Stable: within a column the rows stay ascending, so Aᵀ is sorted too.
             col, order = torch.sort(self.indices, stable=True)
-            self._pattern["transposed"] = (_offsets(col, self.shape[1]), self.row_indices()[order], order)
+            self._pattern["transposed"] = (offsets(col, self.shape[1]), self.row_indices()[order], order)
         return self._pattern["transposed"]
 
     def with_values(self, values: Tensor | None, symmetric: bool | None = None) -> CSR:
@@ -256,6 +256,29 @@ class CSR:
         if symmetric and not self.symmetric:
             raise ValueError("symmetric=True, but the pattern is not known to be symmetric")
         return CSR(self.indptr, self.indices, values, self.shape, symmetric, _pattern=self._pattern)
+
+    def distinct(self, values: Literal["sum", "ones"] = "ones") -> CSR:
+        """Each edge once: the duplicates' weights added up, or (``"ones"``) nothing but the fact, without weights.
+
+        Clicks that were repeated count once in most models; this is the matrix that they read.
+        """
+        if values not in ("sum", "ones"):
+            raise ValueError(f"values must be 'sum' or 'ones', got {values!r}")
+        row = self.row_indices()
+        first = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
+        first[1:] = (self.indices[1:] != self.indices[:-1]) | (row[1:] != row[:-1])
+        weights = self.weights()
+        if values == "ones":
+            kept, symmetric = None, self.symmetric
+        else:
+            weights = torch.ones(self.num_edges, device=self.device) if weights is None else weights
+            place = torch.cumsum(first, 0) - 1
+            kept = weights.new_zeros(int(first.sum())).index_add(0, place, weights)
+            symmetric = False
+        if values == "ones" and weights is None and bool(first.all()):
+            return self
+        indptr = offsets(row[first].long(), self.shape[0])
+        return CSR(indptr, self.indices[first], kept, self.shape, symmetric, _pattern=sound())
 
     def normalized(self, norm: Norm | None, *, store: bool = True) -> CSR:
         """The normalised matrix; weighted degrees, and a node without edges gives 0, not NaN.
@@ -366,7 +389,8 @@ def _index_dtype(size: int) -> torch.dtype:
     return torch.int32 if size < 2**31 else torch.int64
 
 
-def _offsets(sorted_rows: Tensor, num_rows: int) -> Tensor:
+def offsets(sorted_rows: Tensor, num_rows: int) -> Tensor:
+    """indptr [num_rows + 1] of edges whose rows ascend."""
     out = torch.zeros(num_rows + 1, dtype=torch.int64, device=sorted_rows.device)
     torch.cumsum(torch.bincount(sorted_rows, minlength=num_rows), 0, out=out[1:])
     return out

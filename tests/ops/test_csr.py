@@ -68,6 +68,20 @@ def test_normalized_equals_the_dense_formula_and_isolated_nodes_give_zero(store,
         a.with_values(-torch.ones(a.num_edges)).normalized("sym")
 
 
+@settings(max_examples=30, deadline=None)
+@given(graphs())
+def test_distinct_keeps_each_edge_once(a):
+    assert torch.equal(a.distinct().dense(), (a.with_values(None).dense() > 0).float())
+    torch.testing.assert_close(a.distinct("sum").dense(), a.dense())
+    assert a.distinct("sum").num_edges == a.distinct().num_edges
+    once = a.distinct()
+    assert once.distinct() is once
+    pairs = CSR.bipartite(torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0]), (2, 2))
+    assert pairs.distinct().symmetric
+    with pytest.raises(ValueError, match="values must be"):
+        a.distinct("first")
+
+
 def test_select_repeats_rows_in_their_order():
     a = hub_graph()
     rows = torch.tensor([5, 39, 0, 5])
