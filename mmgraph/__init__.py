@@ -21,6 +21,8 @@ _HOME = {
     "evaluate_test": "mmgraph.evaluate",
     "Experiment": "mmgraph.experiment",
     "run": "mmgraph.experiment",
+    "save": "mmgraph.experiment",
+    "load": "mmgraph.experiment",
 }
 
 __all__ = sorted([*_HOME, "__version__"])
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from mmgraph.data import Split as Split
     from mmgraph.evaluate import evaluate_test as evaluate_test
     from mmgraph.experiment import Experiment as Experiment
+    from mmgraph.experiment import load as load
     from mmgraph.experiment import run as run
+    from mmgraph.experiment import save as save
     from mmgraph.graph import MultimodalGraph as MultimodalGraph
     from mmgraph.graph import build_graph as build_graph
     from mmgraph.models import Embeddings as Embeddings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,22 +19,27 @@ def recommend(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/lightgcn/0.")],
     user: Annotated[list[str], typer.Option("--user", help="Raw user id; may be given several times.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many videos.")] = 10,
-    source: Annotated[str | None, typer.Option(help="The experiment's function, where it has moved.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The experiment's function, for a model that is not mmgraph's own.")
+    ] = None,
     why: Annotated[bool, typer.Option("--why", help="Also say why, from the graph.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Recommend to users with a finished run: titles, scores, raw ids."""
+    """Recommend to users with a finished run: titles, scores, raw ids. The folder is enough; no recipe is run."""
     with errors_for_people():
-        from mmgraph.experiment import Result, restore
+        from mmgraph.experiment import CodeNeeded, Result, load
         from mmgraph.recommend import explain, find_rows, recommend_ids
 
         result = Result.load(seed_folder(folder))
-        came_from = source or result.source
-        if came_from is None:
-            raise UsageError(f"{folder} does not say which function made it: give --source MODULE:FUNCTION")
-        experiment = _member(load_experiment(came_from), result.experiment, came_from)
-        ready = restore(result, experiment)
-        dataset = ready.split.dataset
+        made_by = None if source is None else _maker(_member(load_experiment(source), result.experiment, source))
+        try:
+            ready = load(seed_folder(folder), model=made_by)
+        except CodeNeeded as error:
+            hint = f"; the run says it came from {result.source}" if result.source else ""
+            raise UsageError(f"{error}\non the command line: --source MODULE:FUNCTION{hint}") from None
+        dataset = ready.dataset
+        if dataset is None:
+            raise UsageError(f"{folder} was saved without raw ids")
         rows = recommend_ids(ready.model, ready.graph, dataset, user, k).to_frame().to_dicts()
         if why:
             for row in rows:
@@ -47,6 +53,12 @@ def recommend(
             return
         for raw in user:
             _show(f"{result.experiment}, user {raw}", [row for row in rows if str(row["user"]) == raw])
+
+
+def _maker(experiment: Experiment) -> Callable[[Any], Any]:
+    """What makes the model of an experiment from a graph."""
+    make: Any = experiment.model
+    return lambda graph: make(graph, **experiment.arguments())
 
 
 def _show(title: str, rows: list[dict[str, Any]]) -> None:

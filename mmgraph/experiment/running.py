@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 import torch
 
-from mmgraph.data.files import DamagedFile, owned, read_json, write_atomically, write_json
+from mmgraph.data.files import DamagedFile, hash_file, owned, read_json, write_atomically, write_json
 from mmgraph.evaluate import Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe, read_identity, write_identity
 from mmgraph.experiment.journal import openings, recorded_opening
 from mmgraph.experiment.result import PER_USER, Result, environment
+from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
 from mmgraph.graph import build_graph
 from mmgraph.models import Recommender
 from mmgraph.ops import CSR
-from mmgraph.train import FitReport, fit, load_checkpoint
+from mmgraph.train import FitReport, fit
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
     from mmgraph.graph.multimodal import MultimodalGraph
 
 # What a run writes; a run that starts over begins by removing it.
-_WRITTEN = ("result.json", PER_USER, "checkpoint.pt", "log.jsonl", "identity.json")
+_WRITTEN = ("result.json", PER_USER, *FILES, "checkpoint.pt", "log.jsonl", "identity.json")
+# Where the runs of a place keep the graphs they share, each once.
+GRAPHS = "graphs"
 
 
 class RunExists(ValueError):
@@ -96,9 +99,9 @@ def run(
 ) -> Result:
     """Trains, chooses the epoch on valid, opens the test once, and writes ``<out>/<experiment>/<seed>/``.
 
-    The folder holds ``identity.json`` (first), ``log.jsonl``, ``checkpoint.pt`` while it trains,
-    ``per_user.parquet`` and ``result.json`` (last, so its presence means complete). The opening of the
-    test is written into ``<out>/openings.jsonl`` before the test is read.
+    The folder holds ``identity.json`` (first), ``log.jsonl``, ``checkpoint.pt`` while it trains, the model with what it
+    reads (see :func:`mmgraph.save`), ``per_user.parquet`` and ``result.json`` (last, so its presence means complete).
+    The opening of the test is written into ``<out>/openings.jsonl`` before the test is read.
 
     Args:
         experiment: what to run.
@@ -184,10 +187,13 @@ def _run(
     split, device = ready.split, experiment.fit.device
     config = experiment.evaluate.for_split(split)
     valid = evaluate(ready.model, ready.graph, split.valid, config, device, seen=ready.seen)
-    graph = prepare(experiment, seed, "test", split).graph
+    at_test = prepare(experiment, seed, "test", split)
     with recorded_opening(out, split, experiment.name, seed, identity.id) as opener:
-        test = evaluate_test(ready.model, graph, split, opener, experiment.evaluate, device)
+        test = evaluate_test(ready.model, at_test.graph, split, opener, experiment.evaluate, device)
     files = {PER_USER: write_atomically(directory / PER_USER, _per_user({"valid": valid, "test": test}))}
+    told = {"args": experiment.arguments(), "protocol": split.protocol.model_dump(), "seen": at_test.seen}
+    save(ready.model, directory, at_test.graph, split.dataset, **told, shared=out / GRAPHS, overwrite=True)
+    files |= {name: hash_file(directory / name) for name in FILES}
     result = Result(
         experiment=experiment.name,
         protocol=split.protocol_id,
@@ -211,7 +217,9 @@ def _run(
         files=files,
         source=source,
     )
-    return result.save(directory)
+    result = result.save(directory)
+    (directory / "checkpoint.pt").unlink(missing_ok=True)  # the reported epoch's weights are kept; those go on nowhere
+    return result
 
 
 def run_all(
@@ -261,14 +269,14 @@ def restore(result: Result, experiment: Experiment, split: Split | None = None) 
 
     Raises:
         ValueError: the experiment is not the one that made this result, or the data changed since.
-        FileNotFoundError: the checkpoint is gone.
+        FileNotFoundError: the weights are gone.
+        DamagedFile: (a ValueError) they are not what was written.
     """
     directory = result.directory or Path()
     split = experiment.split() if split is None else split
     same_identity(directory, experiment.identity(result.seed, split))
     ready = prepare(experiment, result.seed, "test", split)
-    state = load_checkpoint(directory / "checkpoint.pt")
-    ready.model.load_state_dict(state.get("best_state") or state["model"])
+    fill(ready.model, read_weights(directory), directory / WEIGHTS)
     return ready
 
 

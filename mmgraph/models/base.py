@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,15 @@ class Recommender(nn.Module):
 
     closed_form: ClassVar[bool] = False
     head: Head
+    made_with: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keeps the arguments after the graph as ``made_with``, which is what :func:`mmgraph.save` writes."""
+        out = super().__new__(cls)
+        _, first, *names = inspect.signature(cls.__init__).parameters
+        given = dict(zip(names, args[1:], strict=False)) | kwargs
+        vars(out)["made_with"] = {name: value for name, value in given.items() if name != first}
+        return out
 
     def __init__(self, head: Head | None = None) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ from mmgraph.experiment import (
 )
 from mmgraph.experiment.identity import describe
 from mmgraph.experiment.result import environment
+from mmgraph.experiment.saved import FILES
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.experiment.tables import Cell
 from mmgraph.graph import EdgeDrop, Exposures
@@ -97,7 +98,7 @@ def test_run_writes_one_complete_folder(tmp_path):
         "identity.json",
         "result.json",
         "per_user.parquet",
-        "checkpoint.pt",
+        *FILES,
         "log.jsonl",
         "lock",
     }
