@@ -57,11 +57,7 @@ def identify(experiment: Experiment, seed: int, split: Split) -> Identity:
     Raises:
         TypeError: a value that cannot be told from another one of its kind (an open file, for one).
     """
-    for transform in experiment.transforms:
-        if added := getattr(transform, "protocol_parameters", None):
-            split = split.with_parameters(**added)
-    if added := experiment.evaluate.protocol_parameters(split):
-        split = split.with_parameters(**added)
+    split = judged_split(experiment, split)
     protocol = split.protocol.model_dump(mode="json", exclude={"name", "dataset"})
     parts: dict[str, Any] = {
         "split": describe(protocol, portable=True),
@@ -74,6 +70,16 @@ def identify(experiment: Experiment, seed: int, split: Split) -> Identity:
     for name, free in WITHOUT_EFFECT.items():
         parts[name] = {key: value for key, value in parts[name].items() if key not in free}
     return Identity(parts=parts)
+
+
+def judged_split(experiment: Experiment, split: Split) -> Split:
+    """The split under the protocol that an experiment measures: with what its transforms let a model see, and with what
+    its evaluation ranks."""
+    for transform in experiment.transforms:
+        if added := getattr(transform, "protocol_parameters", None):
+            split = split.with_parameters(**added)
+    added = experiment.evaluate.protocol_parameters(split)
+    return split.with_parameters(**added) if added else split
 
 
 def hash_graph(graph: MultimodalGraph, features: bool = False) -> str:

@@ -17,7 +17,7 @@ import torch
 from mmgraph.data.files import DamagedFile, hash_file, owned, read_json, write_atomically, write_json
 from mmgraph.evaluate import Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.config import Experiment
-from mmgraph.experiment.identity import Identity, describe, read_identity, write_identity
+from mmgraph.experiment.identity import Identity, describe, judged_split, read_identity, write_identity
 from mmgraph.experiment.journal import openings, recorded_opening
 from mmgraph.experiment.result import PER_USER, Result, environment
 from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
@@ -69,12 +69,7 @@ def prepare(
         stage: whose graph: ``"valid"``, the one models are trained on, or ``"test"``.
         split: an already built one, to save reading the data again.
     """
-    built: Split = experiment.split() if split is None else split
-    for transform in experiment.transforms:
-        if added := getattr(transform, "protocol_parameters", None):
-            built = built.with_parameters(**added)
-    if added := experiment.evaluate.protocol_parameters(built):
-        built = built.with_parameters(**added)
+    built = judged_split(experiment, experiment.split() if split is None else split)
     graph = build_graph(built, stage)
     seen = graph.seen
     for transform in experiment.transforms:
