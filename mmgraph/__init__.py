@@ -18,7 +18,13 @@ _HOME = {
     "Embeddings": "mmgraph.models",
     "fit": "mmgraph.train",
     "FitConfig": "mmgraph.train",
+    "EvalConfig": "mmgraph.evaluate",
     "evaluate_test": "mmgraph.evaluate",
+    "Constraint": "mmgraph.recommend",
+    "audience_ids": "mmgraph.recommend",
+    "predict": "mmgraph.recommend",
+    "recommend_ids": "mmgraph.recommend",
+    "similar_ids": "mmgraph.recommend",
     "Experiment": "mmgraph.experiment",
     "run": "mmgraph.experiment",
     "save": "mmgraph.experiment",
@@ -30,6 +36,7 @@ __all__ = sorted([*_HOME, "__version__"])
 if TYPE_CHECKING:
     from mmgraph.data import Dataset as Dataset
     from mmgraph.data import Split as Split
+    from mmgraph.evaluate import EvalConfig as EvalConfig
     from mmgraph.evaluate import evaluate_test as evaluate_test
     from mmgraph.experiment import Experiment as Experiment
     from mmgraph.experiment import load as load
@@ -39,6 +46,11 @@ if TYPE_CHECKING:
     from mmgraph.graph import build_graph as build_graph
     from mmgraph.models import Embeddings as Embeddings
     from mmgraph.models import Recommender as Recommender
+    from mmgraph.recommend import Constraint as Constraint
+    from mmgraph.recommend import audience_ids as audience_ids
+    from mmgraph.recommend import predict as predict
+    from mmgraph.recommend import recommend_ids as recommend_ids
+    from mmgraph.recommend import similar_ids as similar_ids
     from mmgraph.train import FitConfig as FitConfig
     from mmgraph.train import fit as fit
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmgraph.nn import evaluating
-from mmgraph.ops import CSR, TopK, best_of, checks, topk
+from mmgraph.ops import CSR, TopK, TopKIndex, best_of, checks, topk
 from mmgraph.recommend.constraint import Constraint
 from mmgraph.recommend.scores import ranking_factors, require_fitted, score_block, score_given, user_blocks
 
@@ -56,6 +56,7 @@ def recommend(
     constraint: Constraint | None = None,
     unknown_user: UnknownUser = "popular",
     emb: Embeddings | None = None,
+    index: TopKIndex | None = None,
 ) -> Lists:
     """The k best videos for each of some users.
 
@@ -76,11 +77,13 @@ def recommend(
         constraint: what else decides which videos a user may get now; its own ``seen`` counts beside the graph's.
         unknown_user: ``"popular"`` as above; ``"model"`` ranks them by the model all the same; ``"error"`` refuses.
         emb: embeddings from an earlier ``model.encode(graph)``, to save that step.
+        index: one kept over the videos' factors (``ranking_factors(model, emb).video``), so that a call for a few users
+            does not read them anew. What it hides is not recommended.
 
     Raises:
         TypeError: rows that are not whole numbers.
-        ValueError: a user or video row out of range, a NaN score, k < 1, both or neither of ``users`` and ``people``,
-            or an unfitted model.
+        ValueError: a user or video row out of range, a NaN score, k < 1, an index of other videos, both or neither of
+            ``users`` and ``people``, or an unfitted model.
     """
     k = checks.count(k, "k", 1, _LONGEST)
     if (users is None) == (people is None):
@@ -129,28 +132,31 @@ def recommend(
     for lines, ranked_by_model in ((by_model, True), (~by_model, False)):
         if bool(lines.any()):
             some = rows[lines]
-            best = _best(asked, emb, some, k, limits) if ranked_by_model else _popular(graph, some, k, limits)
+            best = _best(asked, emb, some, k, limits, index) if ranked_by_model else _popular(graph, some, k, limits)
             score = score.to(torch.promote_types(score.dtype, best.score.dtype))
             score[lines], video[lines] = best.score.to(score.dtype), best.video
     return Lists(score, video, ~by_model)
 
 
-def _best(model: Recommender, emb: Embeddings, users: Tensor, k: int, limits: Constraint) -> TopK:
-    """The best by the model, through ``ops.topk`` where the scores are dot products."""
-    factors = None if limits.per_user else ranking_factors(model, emb)
+def _best(
+    model: Recommender, emb: Embeddings, users: Tensor, k: int, limits: Constraint, index: TopKIndex | None
+) -> TopK:
+    """The best by the model, through the index or ``ops.topk`` where the scores are dot products."""
+    factors = None if limits.per_user and index is None else ranking_factors(model, emb)
+    if index is not None and (factors is None or factors.video.shape != index.video.shape):
+        raise ValueError(
+            f"an index over {list(index.video.shape)} does not rank as {type(model).__name__} does: make it of "
+            "ranking_factors(model, emb).video"
+        )
     if factors is not None:
-        open_columns = limits.columns.to(users.device)
+        open_columns = (limits.mask(users) if limits.per_user else limits.columns).to(users.device)
 
         def by_products(columns: Tensor | None, n: int) -> TopK:
             wanted = open_columns if columns is None else open_columns & columns.to(users.device)
-            return topk(
-                factors.user[users],
-                factors.video,
-                n,
-                seen=limits.seen,
-                users=users,
-                candidates=None if bool(wanted.all()) else wanted,
-            )
+            given = {"seen": limits.seen, "users": users, "candidates": None if bool(wanted.all()) else wanted}
+            if index is not None:
+                return index.search(factors.user[users], n, **given)
+            return topk(factors.user[users], factors.video, n, **given)
 
         return limits.fill(k, by_products)
     blocks = user_blocks(users, len(emb.video))

@@ -14,7 +14,7 @@ from mmgraph.data import Dataset, Features, UnknownIdError, Vocabulary, random_s
 from mmgraph.data.errors import DataError
 from mmgraph.graph import MultimodalGraph, build_graph
 from mmgraph.models import EASE, Embeddings, Popularity, Recommender
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, TopKIndex
 from mmgraph.recommend import (
     Audience,
     Constraint,
@@ -24,6 +24,7 @@ from mmgraph.recommend import (
     Quota,
     Reason,
     Recommendations,
+    Released,
     add_videos,
     audience,
     audience_ids,
@@ -259,12 +260,22 @@ def test_dot_products_are_ranked_by_the_op_as_the_scores_are():
     slow.rows = fast.rows
     assert ranking_factors(fast, fast.rows) is not None
     assert ranking_factors(slow, slow.rows) is None
-    even = torch.arange(40) % 2 == 0
+    even, index = torch.arange(40) % 2 == 0, TopKIndex(fast.rows.video)
     for limits in (None, Constraint(40).block([0, 1, 2]), Constraint(40, quotas=(Quota(even, 1, 2),))):
         for options in ({}, {"candidates": range(30)}, {"exclude_seen": False}):
             ours, truth = (recommend(m, graph, range(20), 6, constraint=limits, **options) for m in (fast, slow))
             assert torch.equal(ours.video, truth.video)
             assert torch.allclose(ours.score, truth.score, atol=1e-6)
+            kept = recommend(fast, graph, range(20), 6, constraint=limits, index=index, **options)
+            assert torch.equal(kept.video, truth.video)
+    index.hide(torch.tensor([int(truth.video[0, 0])]))
+    assert int(truth.video[0, 0]) not in recommend(fast, graph, [0], 6, index=index, exclude_seen=False).video
+    by_rule = Constraint(40, rules=(Released(torch.arange(40.0, dtype=torch.float64), now=10.0),))
+    assert recommend(fast, graph, range(20), 20, constraint=by_rule, index=index).video.max() <= 10
+    with pytest.raises(ValueError, match=r"an index over \[3, 5\]"):
+        recommend(fast, graph, [0], index=TopKIndex(torch.rand(3, 5)))
+    with pytest.raises(ValueError, match="does not rank as Copies does"):
+        recommend(slow, graph, [0], index=index)
 
 
 def test_people_who_came_later_are_ranked_by_what_they_clicked():
