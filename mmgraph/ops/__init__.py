@@ -10,13 +10,13 @@ from mmgraph.ops.propagate import propagate
 from mmgraph.ops.sample import (
     Block,
     Negatives,
+    Visits,
     in_batch_logits,
     k_hop,
     log_q,
     negatives,
-    random_walk_neighbours,
+    random_walks,
     sample_neighbours,
-    walk,
 )
 from mmgraph.ops.segment_softmax import attend, segment_softmax
 from mmgraph.ops.spmm import edge_dot, spmm
@@ -29,6 +29,7 @@ __all__ = [
     "Neighbours",
     "TopK",
     "TopKIndex",
+    "Visits",
     "attend",
     "best_of",
     "checks",
@@ -43,11 +44,10 @@ __all__ = [
     "log_q",
     "negatives",
     "propagate",
-    "random_walk_neighbours",
+    "random_walks",
     "sample_neighbours",
     "segment_softmax",
     "spmm",
     "topk",
     "topk_scores",
-    "walk",
 ]

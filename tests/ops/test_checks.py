@@ -18,13 +18,12 @@ from mmgraph.ops import (
     log_q,
     negatives,
     propagate,
-    random_walk_neighbours,
+    random_walks,
     sample_neighbours,
     segment_softmax,
     spmm,
     topk,
     topk_scores,
-    walk,
 )
 from mmgraph.ops.compiled import DECLARED, call, library
 from tests.ops.op_graphs import hub_graph
@@ -162,8 +161,7 @@ RNG = torch.Generator().manual_seed(0)
         (lambda rows: log_q(torch.ones(30), rows), "videos"),
         (lambda rows: sample_neighbours(A, rows, 2, RNG), "rows"),
         (lambda rows: k_hop(SQUARE, rows, [1], RNG), "seeds"),
-        (lambda rows: walk(SQUARE, rows, 2, RNG), "start"),
-        (lambda rows: random_walk_neighbours(SQUARE, rows, 2, generator=RNG), "seeds"),
+        (lambda rows: random_walks(A, rows, 2, generator=RNG), "seeds"),
     ],
 )
 @pytest.mark.parametrize(
@@ -191,8 +189,8 @@ def test_rows_of_users_may_be_of_any_whole_type(impl):
         (lambda k: knn(X, k), "k"),
         (lambda k: propagate(SQUARE, torch.zeros(4, 2), k), "num_layers"),
         (lambda k: negatives(A, torch.tensor([0]), k, generator=RNG), "count"),
-        (lambda k: walk(SQUARE, torch.tensor([0]), k, RNG), "length"),
-        (lambda k: random_walk_neighbours(SQUARE, torch.tensor([0]), k, generator=RNG), "k"),
+        (lambda k: random_walks(A, torch.tensor([0]), 2, length=k, generator=RNG), "length"),
+        (lambda k: random_walks(A, torch.tensor([0]), k, generator=RNG), "k"),
         (lambda k: sample_neighbours(A, torch.tensor([0]), k, RNG), "fanout"),
     ],
 )
@@ -239,7 +237,7 @@ def test_a_list_far_longer_than_the_catalogue_is_not_made(run):
         (lambda: knn(X, 2, query_present=torch.ones(1).bool()), "needs query"),
         (lambda: Negatives(A, META[:30]), "weights is on meta"),
         (lambda: negatives(A, torch.tensor([0]), 1, alpha=float("nan"), generator=RNG), "alpha must be"),
-        (lambda: walk(SQUARE, torch.tensor([0]), 1, None), "generator must be"),
+        (lambda: random_walks(A, torch.tensor([0]), 1, generator=None), "generator must be"),
     ],
 )
 def test_tensors_of_another_type_or_device_are_refused(run, match):

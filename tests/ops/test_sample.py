@@ -11,16 +11,16 @@ from mmgraph.ops import (
     CSR,
     Block,
     Negatives,
+    Visits,
     in_batch_logits,
     k_hop,
     log_q,
     negatives,
-    random_walk_neighbours,
+    random_walks,
     sample_neighbours,
     spmm,
-    walk,
 )
-from mmgraph.ops.sample.reference import probabilities, visits
+from mmgraph.ops.sample.reference import probabilities
 from tests.ops.op_graphs import graphs, hub_graph
 
 
@@ -118,30 +118,36 @@ def test_k_hop_with_all_neighbours_is_the_exact_receptive_field():
         k_hop(a, torch.tensor([1, 1]), [2], rng())
 
 
-def test_walk_follows_edges_and_stays_on_isolated_nodes():
-    a = hub_graph(30, 30, 200)
-    path = walk(a, torch.arange(30), 5, rng())
-    connected = a.with_values(None).dense() > 0
-    for step in range(5):
-        here, there = path[:, step], path[:, step + 1]
-        stuck = a.degree()[here] == 0
-        assert bool((connected[here, there] | (stuck & (here == there))).all())
+@settings(max_examples=30, deadline=None)
+@given(graphs(), st.integers(1, 4), st.integers(1, 4), st.sampled_from([0.0, 0.5, 0.9]), st.integers(0, 2**31))
+def test_random_walks_equal_one_walker_after_the_other(clicks, k, length, restart, seed):
+    k = min(k, clicks.shape[1])
+    seeds = torch.tensor([0, clicks.shape[1] - 1, 0])
+    options = {"num_walks": 9, "length": length, "restart": restart}
+    found = random_walks(clicks, seeds, k, generator=rng(seed), **options)
+    truth = random_walks(clicks, seeds, k, generator=rng(seed), impl="reference", **options)
+    assert isinstance(found, Visits)
+    assert torch.equal(found.video, truth.video)
+    assert torch.equal(found.count, truth.count)
 
 
-def test_random_walk_neighbours_are_the_most_visited():
-    a = CSR.bipartite(
-        torch.randint(0, 7, (30,), generator=rng(1)), torch.randint(0, 8, (30,), generator=rng(2)), (8, 9)
-    )
-    seeds = torch.tensor([3, 9, 7, 16])
-    found = random_walk_neighbours(a, seeds, 3, num_walks=40, length=2, generator=rng(5))
-    path = walk(a, seeds.repeat_interleave(40), 4, rng(5))[:, 2::2].reshape(4, 40, 2)
-    count = visits(path, 17)
-    count[torch.arange(4), seeds] = 0
-    value, index = torch.sort(count, dim=1, descending=True, stable=True)
-    value, index = value[:, :3], index[:, :3]
-    assert torch.equal(found.index, index.masked_fill(value == 0, -1))
-    share = (value / count.sum(1, keepdim=True)).float()
-    torch.testing.assert_close(found.score, share.masked_fill(value == 0, -torch.inf))
+def test_random_walks_visit_in_proportion_to_the_chain_and_restart_stays_near():
+    # 0 - a - 1 - b - 2: video 2 is two steps from video 0
+    clicks = CSR.from_edges(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 2]), (2, 3))
+    walks = {"num_walks": 20_000, "length": 2}
+    found = random_walks(clicks, torch.tensor([0]), 2, generator=rng(), **walks)
+    # a step from 0 ends in 0 or 1, one from 1 in 0, 1, 1 or 2: so 1 is visited .5 + .5 · .5 + .5 · .5 times, 2 .5 · .25
+    truth = torch.tensor([0.5 + 0.25 + 0.25, 0.125]) * 20_000
+    assert found.video.tolist() == [[1, 2]]
+    assert float((found.count[0] - truth).abs().max()) < 5 * math.sqrt(20_000)
+    near = random_walks(clicks, torch.tensor([0]), 2, generator=rng(), restart=0.8, **walks)
+    assert near.count[0, 1] < 0.3 * found.count[0, 1]
+
+
+@pytest.mark.parametrize("restart", [-0.1, 1.0, float("nan"), True, "half"])
+def test_random_walks_refuse_what_is_no_chance(restart):
+    with pytest.raises(ValueError, match="restart must be a chance"):
+        random_walks(hub_graph(), torch.tensor([0]), 1, restart=restart, generator=rng())
 
 
 def test_a_block_maps_sources_to_targets_and_a_full_fanout_is_exact():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from mmgraph.ops.sample.negatives import Negatives, in_batch_logits, log_q, negatives
-from mmgraph.ops.sample.neighbours import Block, k_hop, random_walk_neighbours, sample_neighbours, walk
+from mmgraph.ops.sample.neighbours import Block, k_hop, sample_neighbours
+from mmgraph.ops.sample.walks import Visits, random_walks
 
 __all__ = [
     "Block",
     "Negatives",
+    "Visits",
     "in_batch_logits",
     "k_hop",
     "log_q",
     "negatives",
-    "random_walk_neighbours",
+    "random_walks",
     "sample_neighbours",
-    "walk",
 ]
