@@ -45,11 +45,11 @@ def describe(value: Any, portable: bool = False) -> Any:
 
 
 class _Description:
-    """One walk through a value; objects that are met again are told by the order they were met in."""
+    """One walk through a value; an object inside itself is told by how deep it was met first."""
 
     def __init__(self, portable: bool) -> None:
         self.portable = portable
-        self.met: dict[int, tuple[int, Any]] = {}
+        self.path: list[int] = []  # ids of the objects that the walk is inside of
 
     def of(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, str)):
@@ -67,15 +67,18 @@ class _Description:
         if isinstance(value, (Tensor, np.ndarray, pl.DataFrame, pl.Series, bytes, bytearray)):
             return _hashed(value)
         if isinstance(value, BaseModel):
-            return {name: self.of(getattr(value, name)) for name in type(value).model_fields}
+            fields = {name: self.of(getattr(value, name)) for name in type(value).model_fields}
+            return {"class": self.name(type(value)), **fields}
         if isinstance(value, type) or inspect.ismodule(value):
             return self.name(value)
         if isinstance(value, (torch.dtype, torch.device, complex, range, slice)):
             return repr(value)
-        if id(value) in self.met:
-            return {"again": self.met[id(value)][0]}
-        self.met[id(value)] = (len(self.met), value)  # holding it keeps its id from being reused
-        return self._compound(value)
+        if id(value) in self.path:
+            return {"again": self.path.index(id(value))}
+        self.path.append(id(value))
+        told = self._compound(value)
+        self.path.pop()
+        return told
 
     def _float(self, value: float) -> Any:
         return value if math.isfinite(value) else {"float": repr(value)}

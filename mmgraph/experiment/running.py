@@ -443,5 +443,5 @@ def _data(split: Split) -> dict[str, Any]:
         "train": len(split.train),
         "valid": len(split.valid),
         "test": split.num_test,
-        "protocol": describe(split.protocol),
+        "protocol": split.protocol.model_dump(mode="json"),
     }

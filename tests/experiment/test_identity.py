@@ -20,6 +20,7 @@ from mmgraph.experiment import Experiment, Identity, describe, run
 from mmgraph.experiment.identity import hash_graph, hash_of, identify, read_identity, write_identity
 from mmgraph.graph import EdgeDrop, Exposures, build_graph
 from mmgraph.models import LightGCN
+from mmgraph.train import FitConfig
 from tests.experiment.toys import Dots, toy, toy_split, world
 
 
@@ -52,6 +53,10 @@ class Slotted:
 
     def __init__(self, x):
         self.x = x
+
+
+class Shaped(FitConfig):
+    pass
 
 
 def closed_over(value):
@@ -88,6 +93,7 @@ DIFFERENT = [
     (datetime.timedelta(1), datetime.timedelta(2)),
     (float("nan"), float("inf")),
     ({1: 2}, {"1": 2}),
+    (FitConfig(epochs=1), Shaped(epochs=1)),
     ({"class": 1}, {"class": 2}),
     (True, 1),
     ([1, [2]], [[1], 2]),
@@ -117,6 +123,8 @@ def test_equal_values_have_one_description():
     _ = used.costly  # a value cached on the way is no state
     assert text(used) == text(Plain(3))
     assert text(np.float64(0.5)) == text(0.5)
+    twice = (1, 2)
+    assert text([twice, twice]) == text([(1, 2), [1, 2]])
     loop: list = [1]
     loop.append(loop)
     assert text(loop) == text(loop)
