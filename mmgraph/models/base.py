@@ -48,9 +48,9 @@ class Recommender(nn.Module):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keeps the arguments after the graph as ``made_with``, which is what :func:`mmgraph.save` writes."""
         out = super().__new__(cls)
-        _, first, *names = inspect.signature(cls.__init__).parameters
-        given = dict(zip(names, args[1:], strict=False)) | kwargs
-        vars(out)["made_with"] = {name: value for name, value in given.items() if name != first}
+        names = list(inspect.signature(cls.__init__).parameters)[1:]  # the first is the graph, where there is one
+        given = dict(zip(names, args, strict=False)) | kwargs
+        vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
         return out
 
     def __init__(self, head: Head | None = None) -> None:

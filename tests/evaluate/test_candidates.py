@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmgraph.data import Dataset, leave_last_one_out, published_split
 from mmgraph.data.errors import DataError
@@ -61,6 +64,49 @@ def test_pooled_auc_of_request_lists_by_hand():
     # positives 3 and 2 against negatives 1 and 4: 3 > 1, 3 < 4, 2 > 1, 2 < 4
     assert found["all"]["auc"] == 2 / 4
     assert found["all"]["user_auc"] == (1 + 0) / 2
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_request_lists_equal_the_oracle(data):
+    users, videos, k = data.draw(st.integers(1, 3)), data.draw(st.integers(2, 7)), data.draw(st.integers(1, 5))
+    values = st.sampled_from([-1.0, 0.0, 1.0, 2.0])  # few values: ties everywhere
+    scores = data.draw(st.lists(st.lists(values, min_size=videos, max_size=videos), min_size=users, max_size=users))
+    row = st.tuples(st.integers(0, 4), st.integers(0, videos - 1), st.booleans())
+    shown = data.draw(st.lists(row, min_size=1, max_size=20, unique_by=lambda r: r[:2]))
+    asked = [data.draw(st.integers(0, users - 1)) for _ in range(5)]
+    lists = {r: [(v, c) for q, v, c in shown if q == r] for r in sorted({q for q, _, _ in shown})}
+    lists = {r: some for r, some in lists.items() if any(c for _, c in some)}
+    frame = pl.DataFrame(
+        [(r, asked[r], v, int(c)) for r, v, c in shown], schema=["request", "user", "video", "clicked"], orient="row"
+    )
+    model, graph, _ = toy(scores, [], [])
+    block = data.draw(st.integers(1, 4))
+    if not lists:
+        with pytest.raises(ValueError, match="none of the lists"):
+            evaluate(model, graph, None, EvalConfig(block_size=block), candidates=frame)
+        return
+    found = evaluate(model, graph, None, EvalConfig(k=(k,), groups=("all",), block_size=block), candidates=frame)
+    order = sorted(lists, key=lambda r: (asked[r], r))
+    every = []
+    for place, request in enumerate(order):
+        mine = scores[asked[request]]
+        ranked = sorted(lists[request], key=lambda entry: (-mine[entry[0]], entry[0]))
+        hit, wanted = [c for _, c in ranked[:k]], sum(c for _, c in ranked)
+        assert [v for v in found.lists["all"][place].tolist() if v >= 0] == [v for v, _ in ranked[:k]]
+        values = {name: float(value[place]) for name, value in found.per_user["all"].items()}
+        assert values[f"recall@{k}"] == pytest.approx(sum(hit) / wanted)
+        assert values[f"mrr@{k}"] == pytest.approx(next((1 / (i + 1) for i, h in enumerate(hit) if h), 0))
+        assert values["user_auc"] == pytest.approx(area([(mine[v], c) for v, c in ranked]), nan_ok=True)
+        every += [(mine[v], c) for v, c in ranked]
+    assert found["all"]["auc"] == pytest.approx(area(every), nan_ok=True)
+    assert found.users["all"].tolist() == [asked[r] for r in order]
+
+
+def area(scored: list[tuple[float, bool]]) -> float:
+    positive, negative = ([s for s, c in scored if c is kind] for kind in (True, False))
+    wins = [(p > n) + Fraction(p == n, 2) for p in positive for n in negative]
+    return float(sum(wins) / len(wins)) if wins else math.nan
 
 
 def test_labels_count_only_where_the_pair_is_among_the_targets():
