@@ -49,12 +49,13 @@ class FoldIn(_Part):
 
     u = argmin Σ_{j∈new clicks} (1 − uᵀv_j)² + (u − u₀)ᵀ (b VᵀV + λI) (u − u₀), u₀ = 0 for a new user, for whom it is
     :func:`mmgraph.models.fold_in`; ``method`` ``tower`` runs the user tower over the whole history instead, ``clicks``
-    sums the rows of the item matrix.
+    sums the rows of the item matrix. ``steps``: the most recent events that a tower reads.
     """
 
-    method: Literal["ridge", "tower", "clicks", "none"]
+    method: Literal["ridge", "tower", "clicks"]
     reg: float = 1.0
     background: float = 0.1
+    steps: int = 50
 
 
 class LogPlace(_Part):

@@ -18,6 +18,7 @@ from mmgraph.data.files import open_atomically
 
 MAX_BATCH, MAX_STEPS = 65_536, 4_096
 _NEWTON = 40
+_READING = threading.Lock()  # torch.export reads one archive at a time in a process
 
 
 class TowerError(ValueError):
@@ -34,7 +35,6 @@ class Tower:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._module: Any = None
-        self._lock = threading.Lock()
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Tower:
 
     def load(self) -> Any:
         """Reads the file now."""
-        with self._lock:
+        with _READING:
             if self._module is None:
                 _refuse_pickles(self.path)
                 self._module = torch.export.load(self.path).module()

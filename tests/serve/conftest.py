@@ -5,11 +5,21 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import polars as pl
 import pytest
+
+from mmgraph.bundle import Bundle, export, load
+from mmgraph.data import Dataset
+from mmgraph.models import ContentMean
+from mmgraph.serve.server import ServeConfig, listen, make_app, server
+from tests.worlds import checkerboard
 
 
 def free_port() -> int:
@@ -63,3 +73,92 @@ def kafka_servers() -> Iterator[str]:
 def log_path(tmp_path: Path) -> Path:
     """Where a test's log goes."""
     return tmp_path / "events.db"
+
+
+SIZE = 24
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkerboard's content means: even users like even videos; new videos get a row from their features."""
+    graph = checkerboard(SIZE)
+    model = ContentMean(graph)
+    model.solve(graph)
+    user, video = graph.interactions()
+    ids = list(range(SIZE))
+    dataset = Dataset.from_frames(
+        {"user": user.numpy(), "video": video.numpy()},
+        users={"user_id": ids},
+        videos={"video_id": ids, "title": [f"title {i}" for i in ids]},
+        entities={"tag": pl.DataFrame({"video": ids, "tag": ["odd" if i % 2 else "even" for i in ids]})},
+    )
+    folder = tmp_path_factory.mktemp("serve") / "bundle"
+    export(model, graph, dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder: Path) -> Bundle:
+    """That bundle, read."""
+    return load(bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def looks() -> dict[str, dict[str, list[float]]]:
+    """Features of an even and of an odd video."""
+    graph = checkerboard(SIZE)
+    return {
+        name: {m: graph.features(m).values[row].tolist() for m in graph.modalities}
+        for name, row in (("even", 2), ("odd", 3))
+    }
+
+
+class Running:
+    """A server in a thread of this process, on loopback, and a client of it.
+
+    Args:
+        config: how to serve; port 0.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.app = make_app(config)
+        place = listen(config.host, 0)
+        self.url = f"http://{config.host}:{place.getsockname()[1]}"
+        self.server = server(self.app)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [place]}, daemon=True)
+        self.thread.start()
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+        for _ in range(400):
+            if self.app.engine.ready:
+                break
+            time.sleep(0.02)
+        assert self.app.engine.ready, self.app.engine.failed
+
+    def videos(self, user: str, **more: object) -> list[str]:
+        """The ids recommended to a user."""
+        found = self.client.post("/v1/recommendations", json={"user": user, **more})
+        assert found.status_code == 200, found.text
+        return [item["video"] for item in found.json()["items"]]
+
+    def stop(self) -> None:
+        """Ends the server."""
+        self.client.close()
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def serving(bundle_folder: Path, log_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts servers over the bundle and the test's log; ends them afterwards."""
+    started: list[Running] = []
+
+    def start(**settings: Any) -> Running:
+        settings = {"bundle": bundle_folder, "log": log_path, "deadline_ms": 5000.0, **settings}
+        started.append(Running(ServeConfig(port=0, **settings)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.thread.is_alive():
+            one.stop()
