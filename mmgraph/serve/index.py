@@ -1,4 +1,4 @@
-"""Exact top-k over video rows that are kept in memory, grow in place and can be hidden one by one."""
+"""The videos of a server: exact top-k over rows that are kept, grow in place and can be hidden one by one."""
 
 from __future__ import annotations
 
@@ -9,68 +9,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgraph.ops.topk import TopK, best_of
+from mmgraph.ops import CSR, TopK, TopKIndex, best_of
+
+_LAST = 1024
 
 
 class Index:
-    """Video rows and a bias a video: 0, or -inf for one that is hidden.
-
-    Appending costs what copying one row costs, on the average; replacing and hiding cost the same whatever V is. A row
-    is a video for ever: nothing moves.
+    """A :class:`mmgraph.ops.TopKIndex` for one video and one user at a time; also over scores from elsewhere.
 
     Args:
-        rows: [V, D] float32; kept as they are until the first append or replacement.
+        rows: [V, D] float32; D may be 0 where scores come from elsewhere.
     """
 
     def __init__(self, rows: Tensor) -> None:
-        self._rows, self._owned = rows.contiguous(), False
-        self._bias = torch.zeros(len(rows))
-        self._size = len(rows)
+        # in two parts: the second makes room for a quarter more, so that no early append has to copy everything
+        self._index = TopKIndex(rows[:-_LAST])
+        self._index.append(rows[-_LAST:])
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._index)
 
     @property
     def rows(self) -> Tensor:
         """[V, D], a view: do not write to it."""
-        return self._rows[: self._size]
+        return self._index.video
 
     @property
-    def bias(self) -> Tensor:
-        """[V]: 0, or -inf where hidden; a view: do not write to it."""
-        return self._bias[: self._size]
+    def hidden(self) -> Tensor:
+        """[V] bool, a view: do not write to it."""
+        return self._index.hidden
 
     def append(self, rows: Tensor) -> int:
         """Further videos [n, D]; the row of the first."""
-        first, size = self._size, self._size + len(rows)
-        self._own(size)
-        self._rows[first:size] = rows
-        self._bias[first:size] = 0.0
-        self._size = size
+        first = len(self)
+        self._index.append(rows)
         return first
 
     def replace(self, row: int, values: Tensor) -> None:
         """Another row [D] for a video."""
-        self._own(self._size)
-        self._rows[row] = values
+        self._index.set(torch.tensor([row]), values[None])
 
     def hide(self, row: int) -> None:
         """Keeps a video out of every list."""
-        self._bias[row] = -torch.inf
+        self._index.hide(torch.tensor([row]))
 
     def show(self, row: int) -> None:
         """Lets a hidden video in again."""
-        self._bias[row] = 0.0
+        self._index.show(torch.tensor([row]))
 
-    def _own(self, size: int) -> None:
-        """Memory of our own for ``size`` rows: an eighth more than asked, so that growing copies seldom."""
-        if size > len(self._rows) or not self._owned:
-            room = max(size, len(self._rows)) + max(1024, size // 8)
-            rows, bias = torch.empty(room, self._rows.shape[1]), torch.zeros(room)
-            rows[: self._size], bias[: self._size] = self._rows[: self._size], self._bias[: self._size]
-            self._rows, self._bias, self._owned = rows, bias, True
-
-    @torch.no_grad()
     def search(
         self, queries: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
     ) -> TopK:
@@ -82,19 +68,24 @@ class Index:
             exclude: for each query the rows that it may not get.
             allowed: [V] bool, the only rows permitted; all by default.
         """
-        rows = self.rows
-        scores = torch.mv(rows, queries[0])[None] if len(queries) == 1 else queries @ rows.T
-        return self.best(scores, k, exclude, allowed)
+        return self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed)
 
-    @torch.no_grad()
     def best(
         self, scores: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
     ) -> TopK:
         """The same for scores [B, V] from elsewhere; they are overwritten."""
-        scores += self.bias
+        scores.masked_fill_(self.hidden, -torch.inf)
         if allowed is not None:
             scores.masked_fill_(~allowed, -torch.inf)
         for line, hidden in enumerate(exclude):
-            if len(hidden):
-                scores[line, torch.from_numpy(hidden)] = -torch.inf
+            scores[line, torch.from_numpy(hidden)] = -torch.inf
         return best_of(scores, k)
+
+    def _pairs(self, exclude: Sequence[NDArray[np.int64]]) -> CSR | None:
+        if not any(len(rows) for rows in exclude):
+            return None
+        sets = [np.unique(rows) for rows in exclude]
+        indptr = np.zeros(len(sets) + 1, np.int64)
+        np.cumsum([len(rows) for rows in sets], out=indptr[1:])
+        indices = np.concatenate(sets).astype(np.int32)
+        return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))

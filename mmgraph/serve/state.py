@@ -28,6 +28,7 @@ POSITIVE = ("click", "finish", "like")
 _GATHER = 256  # new videos embedded in one pass
 _DIGEST = 16
 _PUBLISHED = 2000
+_LONGEST = 1e12  # norm of a row beyond which products with it mean nothing
 _REBASE = 256.0  # half-lives
 
 
@@ -242,7 +243,7 @@ class State:
             inputs += [values, present]
             any_present |= present
         rows = cold(*inputs)
-        good = any_present & rows.isfinite().all(1)
+        good = any_present & (torch.linalg.vector_norm(rows, dim=1) < _LONGEST)  # NaN is not below it either
         return rows, good.tolist()
 
     # -- asking ------------------------------------------------------------------------------------
@@ -335,8 +336,8 @@ class State:
         at = torch.from_numpy(rows)
         if self.linear:
             padded = torch.cat([query, query.new_full((len(self.index) - len(query),), -torch.inf)])
-            return padded[at] + self.index.bias[at]
-        return self.index.rows[at] @ query + self.index.bias[at]
+            return padded[at].masked_fill(self.index.hidden[at], -torch.inf)
+        return (self.index.rows[at] @ query).masked_fill(self.index.hidden[at], -torch.inf)
 
     def similar(self, video: int, k: int, allowed: Tensor | None = None) -> TopK:
         """The k videos whose rows have the highest cosine with this one's."""
