@@ -8,6 +8,7 @@ from mmgraph.data.inspection import inspect
 from mmgraph.data.readers import (
     OGBLink,
     from_frame,
+    read_any,
     read_csv,
     read_lightgcn,
     read_media_folder,
@@ -50,6 +51,7 @@ __all__ = [
     "leave_last_one_out",
     "published_split",
     "random_split",
+    "read_any",
     "read_csv",
     "read_lightgcn",
     "read_media_folder",

@@ -1,7 +1,8 @@
-"""What is in this data: counts, coverage, time span and what looks wrong."""
+"""What is in this data: counts, coverage, time span, what was decided, not read, and looks wrong."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +14,16 @@ from pydantic import BaseModel, ConfigDict
 
 from mmgraph.data.checks import has_duplicates, pair_keys
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.errors import DataError
-from mmgraph.data.readers import (
-    read_csv,
-    read_lightgcn,
-    read_media_folder,
-    read_mmrec,
-    read_movielens,
-    read_parquet,
-    read_sequences,
-)
+from mmgraph.data.readers.delimited import ID_NAME
+from mmgraph.data.readers.media_folder import holds_lists
+from mmgraph.data.readers.recognise import read_any
+from mmgraph.data.times import looks_like_times
 
+_NAMED_SEPARATELY = 20
+_DOCUMENT = re.compile(r"(?i)^(readme|license|licence|changelog|citation|makefile|checksums?|_success|.*passports?)")
+# What mmgraph itself writes beside data: a world's truth, the passports of features.
+_OWN = ("world.json", "truth.npz")
+_FEATURE_FILES = (".npy", ".csv", ".json", ".safetensors")
 _QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
@@ -39,6 +39,10 @@ class Report(BaseModel):
         time: first and last moment (ISO, UTC) and days between, or None.
         per_user, per_video: quantiles of the number of interactions; users and videos without any count as 0.
         videos_without_interactions, users_without_interactions: how many have none.
+        exposures: rows of what was shown.
+        decided: what the reader decided by the content.
+        hints: columns that look like something they are not used as: times, lists, ids, probabilities.
+        unread: the files of the folder that were not read.
         problems: sentences, empty when nothing looks wrong.
     """
 
@@ -61,6 +65,10 @@ class Report(BaseModel):
     per_video: dict[str, float]
     users_without_interactions: int
     videos_without_interactions: int
+    exposures: int = 0
+    decided: list[str] = []
+    hints: list[str] = []
+    unread: list[str] = []
     problems: list[str]
 
     def lines(self) -> list[tuple[str, str]]:
@@ -69,7 +77,7 @@ class Report(BaseModel):
             ("layout", self.layout),
             ("users", f"{self.users:,} ({self.users_without_interactions:,} without interactions)"),
             ("videos", f"{self.videos:,} ({self.videos_without_interactions:,} without interactions)"),
-            ("interactions", f"{self.interactions:,}"),
+            ("interactions", f"{self.interactions:,}" + (f" of {self.exposures:,} shown" if self.exposures else "")),
             ("density", f"{self.density:.4%}"),
         ]
         if self.time is not None:
@@ -85,6 +93,9 @@ class Report(BaseModel):
             rows.append((f"entity {name}", f"{m['count']:,}, {m['edges']:,} edges, {m['videos']:,} videos"))
         rows.append(("user columns", ", ".join(self.user_columns) or "none"))
         rows.append(("video columns", ", ".join(self.video_columns) or "none"))
+        rows += [("read as", note) for note in self.decided]
+        rows += [("hint", hint) for hint in self.hints]
+        rows += [("not read", name) for name in self.unread]
         rows += [("problem", problem) for problem in self.problems] or [("problems", "none found")]
         return rows
 
@@ -111,87 +122,53 @@ def _spread(quantiles: Mapping[str, float]) -> str:
 
 
 def inspect(data: Dataset | str | Path) -> Report:
-    """Look at a dataset, or at a folder or file whose layout is recognised (:func:`inspect_folder`)."""
-    if isinstance(data, Dataset):
-        return _report(data, "Dataset")
-    return inspect_folder(data)
+    """Look at a dataset, or at a folder or file whose layout is recognised (:func:`mmgraph.data.read_any`).
 
-
-def inspect_folder(path: str | Path) -> Report:
-    """Recognise the layout of a folder or file, read it and report. Repeated pairs are kept and counted as a problem.
+    Repeated pairs are kept and counted as a problem.
 
     Raises:
         DataError: no known layout, or anything the reader refuses.
     """
-    dataset, layout = read_any(path)
-    return _report(dataset, layout)
+    if isinstance(data, Dataset):
+        return _report(data, [])
+    dataset = read_any(data)
+    return _report(dataset, unread(Path(data), dataset))
 
 
-def read_any(path: str | Path) -> tuple[Dataset, str]:
-    """Read a folder or file with the reader its files call for, and the layout's name. Repeated pairs are kept.
-
-    A folder with interactions.csv is a media folder; ratings.csv and movies.csv MovieLens; one ``.inter`` MMRec;
-    train.txt and test.txt LightGCN; one ``*pairs.tsv``, or one other ``.txt``, ordered lists. A file is read by its
-    ending: .parquet, .csv, .tsv, .txt, .inter.
-
-    Raises:
-        DataError: no known layout.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataError("the path does not exist", file=path, fix="check it")
-    if path.is_file():
-        return _read_file(path)
-    names = {p.name for p in path.iterdir()}
-    if "interactions.csv" in names:
-        return read_media_folder(path, duplicates="keep"), "media folder"
-    if {"ratings.csv", "movies.csv"} <= names:
-        return read_movielens(path, duplicates="keep"), "MovieLens"
-    if sum(n.endswith(".inter") for n in names) == 1:
-        return read_mmrec(path, duplicates="keep"), "MMRec"
-    if {"train.txt", "test.txt"} <= names:
-        return read_lightgcn(path, duplicates="keep"), "LightGCN"
-    if "interactions.parquet" in names:
-        tables = [path / f"{what}.parquet" for what in ("users", "videos")]
-        users, videos = (t if t.exists() else None for t in tables)
-        return read_parquet(path / "interactions.parquet", users, videos, duplicates="keep", name=path.name), "Parquet"
-    pairs = sorted(path.glob("*pairs.tsv"))
-    titles = sorted(path.glob("*titles.csv"))
-    if len(pairs) == 1:
-        return read_sequences(pairs[0], titles=titles[0] if len(titles) == 1 else None, name=path.name), "ordered lists"
-    lists = [p for p in sorted(path.glob("*.txt")) if p.stem.lower() not in ("readme", "license")]
-    if len(lists) == 1:
-        return read_sequences(lists[0]), "ordered lists"
-    if lists:
-        raise DataError(f"{len(lists)} list files: {[p.name for p in lists]}", file=path, fix="name one of them")
-    raise DataError(
-        f"no known layout; there are {sorted(names)[:10]}",
-        file=path,
-        fix="a media folder has interactions.csv, MovieLens ratings.csv and movies.csv, MMRec one .inter, LightGCN "
-        "train.txt and test.txt, ordered lists one .txt or *pairs.tsv",
-    )
+def unread(path: Path, dataset: Dataset) -> list[str]:
+    """The files of a folder that its reader did not read, a folder of many as one entry; documents are left out."""
+    if not path.is_dir():
+        return []
+    read = {file.resolve() for file in dataset.origin.files}
+    read |= {file.resolve() for kind in dataset.media.values() for files in kind for file in files}
+    left: dict[Path, list[Path]] = {}
+    for file in sorted(path.rglob("*")):
+        where = file.relative_to(path)
+        hidden = any(part.startswith((".", "__")) for part in where.parts)
+        if hidden or not file.is_file() or _DOCUMENT.match(file.stem) or file.name in _OWN:
+            continue
+        place = file.resolve()
+        inside = any(parent in read for parent in place.parents)
+        if place not in read and not (inside and file.suffix in _FEATURE_FILES):
+            left.setdefault(where.parent, []).append(where)
+    named = []
+    for folder, files in left.items():
+        if len(files) <= _NAMED_SEPARATELY:
+            named += [file.as_posix() for file in files]
+        else:
+            endings = sorted({file.suffix or "no ending" for file in files})
+            named.append(f"{folder.as_posix()}/ ({len(files):,} files: {', '.join(endings)})")
+    return named
 
 
-def _read_file(path: Path) -> tuple[Dataset, str]:
-    if path.suffix == ".parquet":
-        return read_parquet(path, duplicates="keep"), "Parquet"
-    if path.suffix == ".csv":
-        return read_csv(path, duplicates="keep"), "CSV"
-    if path.suffix == ".inter":
-        return read_mmrec(path.parent, path.name, duplicates="keep"), "MMRec"
-    if path.suffix in (".txt", ".tsv"):
-        return read_sequences(path), "ordered lists"
-    raise DataError(f"no known ending {path.suffix!r}", file=path, fix="use .parquet, .csv, .tsv, .txt or .inter")
-
-
-def _report(dataset: Dataset, layout: str) -> Report:
+def _report(dataset: Dataset, left: list[str]) -> Report:
     frame = dataset.interactions
     per_user = np.bincount(frame["user"].to_numpy(), minlength=dataset.num_users)
     per_video = np.bincount(frame["video"].to_numpy(), minlength=dataset.num_videos)
     parts = {"user", "video", "time", "weight", "position"}
     return Report(
         name=dataset.name,
-        layout=layout,
+        layout=dataset.origin.layout or "Dataset",
         users=dataset.num_users,
         videos=dataset.num_videos,
         interactions=len(frame),
@@ -220,8 +197,50 @@ def _report(dataset: Dataset, layout: str) -> Report:
         per_video=_quantiles(per_video),
         users_without_interactions=int((per_user == 0).sum()),
         videos_without_interactions=int((per_video == 0).sum()),
+        exposures=0 if dataset.exposures is None else len(dataset.exposures),
+        decided=list(dataset.origin.notes),
+        hints=_hints(dataset),
+        unread=left,
         problems=_problems(dataset, per_user),
     )
+
+
+def _hints(dataset: Dataset) -> list[str]:
+    """Columns that look like something they are not used as."""
+    found = []
+    log = dataset.interactions
+    taken = {"user", "video", "time", "weight", "position"}
+    for what, table, left_out in (
+        ("interactions", log, taken),
+        ("videos", dataset.videos, {"video_id", *dataset.entities, *(f"{name}s" for name in dataset.entities)}),
+        ("users", dataset.users, {"user_id"}),
+    ):
+        for column in table:
+            if column.name not in left_out:
+                hint = _hint(what, column, "time" in log.columns)
+                found += [] if hint is None else [f"{what}: column {column.name!r} {hint}"]
+    return found
+
+
+def _hint(what: str, column: pl.Series, timed: bool) -> str | None:
+    moments = looks_like_times(column)
+    if moments is not None:
+        use = f"time={column.name!r} makes it the time" if what == "interactions" and not timed else "kept as it is"
+        return f"looks like times ({moments}): {use}"
+    entities = f"entities=[{column.name!r}] makes them entities" if what == "videos" else "kept as it is"
+    known = column.drop_nulls()
+    if isinstance(column.dtype, (pl.List, pl.Array)) or (column.dtype == pl.String and holds_lists(known.head(1000))):
+        return f"holds lists: {entities}"
+    if column.dtype == pl.String and len(known) and known.head(1000).str.contains("|", literal=True).mean() > 0.2:  # type: ignore[operator]
+        return f"holds several words with | between them: {entities}"
+    if ID_NAME.search(column.name) and len(known):
+        shared = known.n_unique() <= len(known) // 2
+        return f"looks like ids ({known.n_unique():,} different): {entities if shared else 'kept as it is'}"
+    if column.dtype.is_float() and len(known):
+        inside = known.is_between(0, 1).all() and known.n_unique() > 2
+        if inside and not known.is_in([0.0, 1.0]).all():
+            return f"looks like probabilities ({known.min():.3g} to {known.max():.3g})"
+    return None
 
 
 def _mean(column: pl.Series) -> float | None:

@@ -172,13 +172,12 @@ def encode_folder(
 
 def _read(data: Path, signal: str | None) -> Dataset:
     """The folder's videos, media and interactions; repeated interactions do not matter here."""
-    from mmgraph.data.inspection import read_any
-    from mmgraph.data.readers import read_media_folder
+    from mmgraph.data.readers import read_any, read_media_folder
 
     if not (data / "interactions.csv").exists() and not (data / "videos.csv").exists():
         if signal is not None:
             raise ValueError(f"{data} is no media folder: signal={signal!r} has no meaning there")
-        return read_any(data)[0]
+        return read_any(data)
     if not (data / "videos.csv").exists():
         raise ValueError(f"{data} has no videos.csv: without it, feature rows have no order")
     # features that lie there are about to be replaced

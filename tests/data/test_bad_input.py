@@ -304,7 +304,7 @@ def test_bad_lists(tmp_path: Path):
     with pytest.raises(DataError, match=r"user 0 and video 0 are there already"):
         read_lightgcn(folder)
     (folder / "train.txt").write_bytes(b"0 1\n1 \xff\xfe\n")
-    with pytest.raises(DataError, match=r"train\.txt, line 2, column 'field 2'"):
+    with pytest.raises(DataError, match=r"train\.txt, line 2: byte 0xff at position 3 is not UTF-8"):
         read_lightgcn(folder)
     layouts.microlens(tmp_path)
     edit(tmp_path / "Tiny_titles.csv", 3, '9,"twice"')

@@ -9,10 +9,12 @@ from mmgraph.data.readers.media_folder import read_media_folder
 from mmgraph.data.readers.mmrec import read_mmrec
 from mmgraph.data.readers.movielens import read_movielens
 from mmgraph.data.readers.ogb import OGBLink, read_ogb_link
+from mmgraph.data.readers.recognise import read_any
 
 __all__ = [
     "OGBLink",
     "from_frame",
+    "read_any",
     "read_csv",
     "read_feature_folder",
     "read_lightgcn",

@@ -89,9 +89,10 @@ def read_csv(
     found = Findings()
     tables, sources = {}, {}
     ids = [name for part in ("user", "video") for name in (options.get(part), *ID_COLUMNS[part]) if name is not None]
+    called = [name for part in ("user", "video", "time", "weight") if (name := options.get(part)) is not None]
     written = {"separator": separator, "encoding": encoding, "quote": quote}
     for what, path in (("interactions", interactions), ("users", users), ("videos", videos)):
-        named = {"columns": columns, "header": header} if what == "interactions" else {}
+        named = {"columns": columns, "header": header, "called": called} if what == "interactions" else {}
         read = None
         if path is not None:
             read = found.attempt(read_table, path, ids=ids, text=text_ids, **written, **named)

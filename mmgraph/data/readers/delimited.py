@@ -37,7 +37,7 @@ _OTHER_FORMATS = {
     b"\x89HDF": ("HDF5", "write it as CSV or Parquet"),
     b"SQLite format 3": ("a database", "write its table as CSV or Parquet"),
 }
-_ID_NAME = re.compile(r"(^|[_\W])(ids?|asin|isbn|uuid|guid|sku|ean|upc)$|[a-z](Id|ID|Ids|IDs)$", re.IGNORECASE)
+ID_NAME = re.compile(r"(^|[_\W])(ids?|asin|isbn|uuid|guid|sku|ean|upc)$|[a-z](Id|ID|Ids|IDs)$", re.IGNORECASE)
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _DATED = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$|^\d{1,2}/\d{1,2}/\d{4}")
 _TRUE_FALSE = {"true": True, "false": False}
@@ -77,6 +77,7 @@ def read_table(
     header: bool | None = None,
     quote: str | None = "auto",
     columns: Sequence[str] | None = None,
+    called: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, Source]:
     """A table from delimited text, and its source for later errors (true lines, and in ``notes`` what was decided).
 
@@ -92,13 +93,15 @@ def read_table(
             date.
         quote: the sign around fields; None where quotes are letters. By default ``"``, unless that makes no sense.
         columns: names, for a file without a header (or in place of it).
+        called: what the caller calls some columns: where the file has no header and these are values of its first line,
+            each column is called by its value there.
 
     Raises:
         DataError: no such file, nothing in it, another format, no header, a name used twice, text that is not in the
             encoding (with the line), a line with more or fewer fields than the others, a missing column.
     """
     path = _file(path)
-    dialect = find_dialect(path, separator, encoding, header, quote, columns)
+    dialect = find_dialect(path, separator, encoding, header, quote, columns, called)
     frame = _polars(path, dialect)
     source = Source(
         path,
@@ -113,7 +116,7 @@ def read_table(
             rows = (~blank).arg_true()
             frame, source = frame[rows], source.of_rows(rows.to_numpy())
     check_columns(frame, required, source)
-    typed = [_typed(c, c.name in ids or bool(_ID_NAME.search(c.name)), c.name in text) for c in frame]
+    typed = [_typed(c, c.name in ids or bool(ID_NAME.search(c.name)), c.name in text) for c in frame]
     return pl.DataFrame(typed), source
 
 
@@ -124,6 +127,7 @@ def find_dialect(
     header: bool | None = None,
     quote: str | None = "auto",
     columns: Sequence[str] | None = None,
+    called: Sequence[str] = (),
 ) -> Dialect:
     """How a file is written: what is given, and the rest from its content. Raises a DataError as :func:`read_table`."""
     notes: list[str] = []
@@ -147,6 +151,9 @@ def find_dialect(
         raise ValueError(f"quote={quote!r}: give one sign, or None where quotes are letters")
     first = _fields(lines[0], separator, quote)
     second = _fields(lines[1], separator, quote) if len(lines) > 1 else []
+    if columns is None and header is None and called and set(called) <= set(first) and any(map(_is_value, first)):
+        columns, header = first, False
+        notes.append("there is no header: columns are called by their values in the first line")
     names, header = _names(path, first, second, header, columns, notes)
     return Dialect(separator, encoding, quote, header, names, tuple(notes), skip)
 
@@ -160,7 +167,7 @@ def _names(
     notes: list[str],
 ) -> tuple[tuple[str, ...], bool]:
     """The columns, and whether the first line names them."""
-    data = [field for field in first if _NUMBER.match(field.strip()) or _DATED.match(field.strip())]
+    data = [field for field in first if _is_value(field)]
     proven = bool(data)  # a number or a date names no column
     if columns is None:
         if header is False or (header is None and proven):
@@ -178,8 +185,7 @@ def _names(
         names = tuple(str(c) for c in columns)
         if header is None:
             # names in the first line where the second has values: it is a header, whose names are replaced
-            values = [bool(_NUMBER.match(f.strip()) or _DATED.match(f.strip())) for f in second]
-            header = not proven and any(values)
+            header = not proven and any(map(_is_value, second))
             if header and tuple(first) != names:
                 notes.append(f"the first line ({', '.join(first)}) is a header: columns= takes its place")
         if len(names) != len(first):
@@ -193,6 +199,11 @@ def _names(
     if twice is not None:
         raise DataError("the name is used for two columns", file=path, line=1, column=twice, fix="rename one of them")
     return names, header
+
+
+def _is_value(field: str) -> bool:
+    """Whether a field is a number or a date, hence no column's name."""
+    return bool(_NUMBER.match(field.strip()) or _DATED.match(field.strip()))
 
 
 def _suggested(first: list[str]) -> list[str]:
@@ -393,7 +404,7 @@ def _polars(path: Path, dialect: Dialect) -> pl.DataFrame:
 
 def explain(path: Path, dialect: Dialect, error: Exception) -> DataError:
     """Why polars could not read the file: find the line ourselves."""
-    wrong = not_utf8(path) if dialect.encoding.startswith("utf-8") else None
+    wrong = not_utf8(path, offer=True) if dialect.encoding.startswith("utf-8") else None
     if wrong is not None:
         return wrong
     width = len(dialect.names)
@@ -425,8 +436,8 @@ def _refuse_short(path: Path, dialect: Dialect, width: int) -> None:
         )
 
 
-def not_utf8(path: Path) -> DataError | None:
-    """The error about the first line that is not UTF-8, or None when all are."""
+def not_utf8(path: Path, *, offer: bool = False) -> DataError | None:
+    """The error about the first line that is not UTF-8, or None when all are; it may offer ``encoding=``."""
     for number, line in enumerate(io.BytesIO(unpacked(path)), 1):
         try:
             line.decode("utf-8")
@@ -435,8 +446,8 @@ def not_utf8(path: Path) -> DataError | None:
                 f"byte 0x{line[error.start]:02x} at position {error.start + 1} is not UTF-8",
                 file=path,
                 line=number,
-                fix="save the file as UTF-8 (for example: iconv -f GB18030 -t UTF-8), or say what it is: "
-                "encoding='latin-1', 'gb18030', …",
+                fix="save the file as UTF-8 (for example: iconv -f GB18030 -t UTF-8)"
+                + (", or say what it is: encoding='latin-1', 'gb18030', …" if offer else ""),
             )
     return None
 

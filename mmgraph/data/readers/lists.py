@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmgraph.data.checks import Duplicates
+from mmgraph.data.checks import Duplicates, check_word
 from mmgraph.data.dataset import Dataset, Entities
-from mmgraph.data.errors import DataError, Findings, Source
+from mmgraph.data.errors import DataError, Findings, Origin, Source
 from mmgraph.data.readers.delimited import read_table
-from mmgraph.data.readers.tables import existing, read_json, read_lists
-from mmgraph.data.vocabulary import Vocabulary
+from mmgraph.data.readers.tables import existing, read_json, read_lists, read_tokens, refuse_second_lines
+from mmgraph.data.vocabulary import Vocabulary, text_ids
 
 
 def read_lightgcn(
@@ -74,7 +76,7 @@ def read_lightgcn(
         {"user": user_ids[user_row], "video": video_ids[video_row], "split": np.concatenate(part)},
         schema_overrides={"split": pl.Int8},
     )
-    return Dataset.from_frames(
+    dataset = Dataset.from_frames(
         frame,
         pl.DataFrame({"user_id": user_ids}),
         pl.DataFrame({"video_id": video_ids}),
@@ -82,6 +84,8 @@ def read_lightgcn(
         name=name or folder.resolve().name,
         source=Source(f"{folder} (train, valid, test one after another)"),
     )
+    files = tuple(Path(file) for file in (train, valid, test, user_map, video_map) if file is not None)
+    return replace(dataset, origin=Origin("LightGCN", files))
 
 
 def _mapped(path: str | Path | None, count: int) -> NDArray[np.int64]:
@@ -106,58 +110,116 @@ def _inside(rows: NDArray[np.int64], ids: NDArray[np.int64], path: str | Path | 
 def read_sequences(
     path: str | Path,
     *,
+    lines: Literal["list", "pair"] | None = None,
     titles: str | Path | None = None,
     attributes: str | Path | None = None,
     duplicates: Duplicates = "keep",
     name: str | None = None,
 ) -> Dataset:
-    """Read ordered lists: ``user item item …`` a line in the order of watching, separated by blanks or tabs.
+    """Read ordered lists: ``user item item …`` a line in the order of watching, or ``user item`` a line, the lines of a
+    user in that order; separated by blanks or tabs.
 
-    This is the layout of the SASRec and P5 files and of MicroLens' ``pairs.tsv``. There is no time: the place in the
-    list becomes the column ``position``, which the ordered protocols follow.
+    This is the layout of the SASRec (pairs) and P5 (lists) files and of MicroLens' ``pairs.tsv``. There is no time: the
+    place in the list becomes the column ``position``, which the ordered protocols follow.
 
     Args:
+        lines: what a line holds. By default a pair, when all lines are of two ids and some user has several; else a
+            list.
         titles: CSV of ``item,title``; titles of items nobody watched are left out.
         attributes: JSON of item -> list of attribute ids, becoming the entities ``attribute``.
         duplicates: an item twice in a list is watched twice, hence ``keep``; see :meth:`Dataset.from_frames`.
 
     Raises:
-        DataError: a line that does not parse, an unreadable titles or attributes file.
+        DataError: a user with two lists, lines that are rather rows of a table without a header, an unreadable titles
+            or attributes file.
     """
     path = existing(path)
-    user, _, lengths, items = read_lists(path)
-    starts = np.cumsum(lengths) - lengths
-    frame = pl.DataFrame(
-        {
-            "user": np.repeat(user, lengths),
-            "video": items,
-            "position": np.arange(len(items)) - np.repeat(starts, lengths),
-        }
-    )
-    vocabulary = Vocabulary(pl.Series(np.unique(items)))
-    videos = pl.DataFrame({"video_id": vocabulary.ids})
+    if lines is not None:
+        check_word(lines, ("list", "pair"), "lines")
+    source = Source(path, first_line=1)
+    user, item, position, said = _ordered(path, source, lines)
+    frame = pl.DataFrame({"user": user, "video": item, "position": position})
+    vocabulary = Vocabulary(pl.Series(np.unique(item)))
+    videos, files = pl.DataFrame({"video_id": vocabulary.ids}), [path]
     if titles is not None:
-        table, source = read_table(titles, required=("item", "title"))
-        Vocabulary(table["item"], source)  # refuses an item with two titles
-        videos = videos.join(
-            table.select(pl.col("item").cast(pl.Int64), "title"),
-            left_on="video_id",
-            right_on="item",
-            how="left",
-            maintain_order="left",
-        )
+        table, where = read_table(titles, required=("item", "title"), ids=("item",))
+        rows = vocabulary.find(Vocabulary(table["item"], where).ids)  # which refuses an item with two titles
+        known = pl.DataFrame({"row": rows, "title": table["title"]}).filter(pl.col("row") >= 0)
+        videos = videos.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
+        videos = videos.join(known, on="row", how="left", maintain_order="left").drop("row")
+        files.append(Path(titles))
     entities = {}
     if attributes is not None:
-        pairs = [(int(v), int(a)) for v, values in read_json(attributes).items() for a in values]
-        listed = pl.DataFrame(pairs, schema=["video", "attribute"], orient="row")
-        listed = listed.filter(pl.Series(vocabulary.find(listed["video"]) >= 0))
-        entities["attribute"] = Entities.from_pairs(vocabulary, listed["video"], listed["attribute"])
-    return Dataset.from_frames(
+        entities["attribute"] = _attributes(Path(attributes), vocabulary)
+        files.append(Path(attributes))
+    dataset = Dataset.from_frames(
         frame,
-        pl.DataFrame({"user_id": np.sort(user)}),
+        pl.DataFrame({"user_id": np.unique(user)}),
         videos,
         duplicates=duplicates,
         entities=entities,
         name=name or path.stem,
         source=Source(path),
     )
+    return replace(dataset, origin=Origin("ordered lists", tuple(files), said))
+
+
+def _ordered(
+    path: Path, source: Source, lines: str | None
+) -> tuple[NDArray, NDArray, NDArray[np.int64], tuple[str, ...]]:
+    """User, item and place of each event, and what was decided."""
+    numbers, lengths, flat = read_tokens(path)
+    heads = np.cumsum(lengths) - lengths
+    users = flat[heads]
+    pairs = bool((lengths == 2).all())
+    told: tuple[str, ...] = ()
+    if lines is None:
+        _refuse_table(path, lengths, flat)
+        lines = "pair" if pairs and len(np.unique(users)) < len(users) else "list"
+        if lines == "pair":
+            told = (f"{path.name}: a line is one pair, and the order of lines that of watching",)
+    if lines == "pair":
+        if not pairs:
+            rows = numbers[lengths != 2] - 1
+            raise source.error(f"{lengths[lengths != 2][0]} ids in a line of a pair", rows=rows, fix="write: user item")
+        items = flat[heads + 1]
+        order = np.argsort(users, kind="stable")
+        starts = np.flatnonzero(np.r_[True, users[order][1:] != users[order][:-1]])
+        counts = np.diff(np.r_[starts, len(users)])
+        position = np.empty(len(users), dtype=np.int64)
+        position[order] = np.arange(len(users)) - np.repeat(starts, counts)
+        return users, items, position, told
+    refuse_second_lines(users, numbers, source)
+    counts = lengths - 1
+    starts = np.cumsum(counts) - counts
+    return np.repeat(users, counts), np.delete(flat, heads), np.arange(counts.sum()) - np.repeat(starts, counts), told
+
+
+def _refuse_table(path: Path, lengths: NDArray[np.int64], flat: NDArray) -> None:
+    """Raises a DataError for lines that are rows of a table: as many fields in each, and one of them a moment."""
+    width = int(lengths[0])
+    if width < 3 or len(lengths) < 2 or (lengths != width).any() or flat.dtype.kind != "i":
+        return
+    columns = flat.reshape(-1, width)
+    moments = np.all((columns > 6e8) & (columns < 4e12), axis=0)
+    if moments[1:].any() and not moments[1:].all():
+        place = int(np.argmax(moments))
+        names = ["user_id", "video_id", *(f"column_{n + 1}" for n in range(2, width))]
+        names[place] = "timestamp"
+        raise DataError(
+            f"every line has {width} fields, and field {place + 1} looks like a time: a table without a header",
+            file=path,
+            line=1,
+            fix=f"read it with read_csv(path, columns={tuple(names)}), or say lines='list'",
+        )
+
+
+def _attributes(path: Path, videos: Vocabulary) -> Entities:
+    """Entities from JSON of item -> list of attribute ids; items that nobody watched are left out."""
+    told = read_json(path)
+    if not isinstance(told, dict) or not all(isinstance(values, list) for values in told.values()):
+        raise DataError("not JSON of item -> list of attributes", file=path, fix='write {"item": [attribute, …], …}')
+    items = text_ids(pl.Series("item", [item for item, values in told.items() for _ in values], dtype=pl.String))
+    listed = text_ids(pl.Series("attribute", [str(a) for values in told.values() for a in values], dtype=pl.String))
+    known = pl.Series(videos.find(items) >= 0) if len(items) else pl.Series([], dtype=pl.Boolean)
+    return Entities.from_pairs(videos, items.filter(known), listed.filter(known))

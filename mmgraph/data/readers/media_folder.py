@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,9 +20,9 @@ from mmgraph.data.readers.tables import existing, files_by_id
 from mmgraph.data.times import TimeUnit
 from mmgraph.data.vocabulary import Vocabulary
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac")
-CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
+CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 _MEDIA = {
     "image": ("video_frames", IMAGES),
     "audio": ("video_audio", SOUNDS),
@@ -56,7 +60,7 @@ def read_media_folder(
     Args:
         signal: keep only interactions where this column is above zero, such as ``click``. A log of impressions needs
             it: without, an impression nobody clicked counts as an interaction.
-        entities: columns of videos.csv that become :class:`Entities`; ``a|b`` is two of them.
+        entities: columns of videos.csv that become :class:`Entities`; ``a|b`` and ``['a', 'b']`` are two of them.
         features: whether to read ``features/``.
         time_unit: unit of a numeric ``timestamp``.
         time_format, duplicates, unicode: see :meth:`Dataset.from_frames`. ``unicode="NFC"`` also matches folders that a
@@ -107,13 +111,13 @@ def read_media_folder(
     if found or dataset is None:
         raise found.error()
     check_columns(dataset.videos, entities, videos_source)
-    return Dataset(
-        **{
-            **vars(dataset),
-            "features": made,
-            "media": media,
-            "entities": {column: column_entities(dataset, column) for column in entities},
-        }
+    files = (*(file for file in dataset.origin.files if file.exists()), *((folder / "features",) if made else ()))
+    return replace(
+        dataset,
+        features=made,
+        media=media,
+        entities={column: column_entities(dataset, column) for column in entities},
+        origin=replace(dataset.origin, layout="media folder", files=files),
     )
 
 
@@ -141,13 +145,37 @@ def _above_zero(frame: pl.DataFrame, signal: str, source: Source) -> tuple[pl.Da
 
 
 def column_entities(dataset: Dataset, column: str, separator: str = "|") -> Entities:
-    """Entities named in a text column of the video table, several in one cell separated by ``|``."""
-    cells = dataset.videos.select(
-        pl.col("video_id"), pl.col(column).cast(pl.String).str.split(separator).alias("entity")
-    ).explode("entity")
-    cells = cells.with_columns(pl.col("entity").str.strip_chars())
-    cells = cells.filter(pl.col("entity").is_not_null() & (pl.col("entity") != ""))
-    return Entities.from_pairs(dataset.video_ids, cells["video_id"], cells["entity"])
+    """Entities named in a column of the video table: several in one cell as a list, as text like ``[27, 9]`` or
+    ``['a', 'b']``, or separated by ``|``."""
+    cells = dataset.videos[column]
+    if isinstance(cells.dtype, (pl.List, pl.Array)):
+        lists = cells.cast(pl.List(pl.String))
+    else:
+        text = cells.cast(pl.String)
+        lists = text.str.split(separator)
+        if holds_lists(text):
+            parsed = {cell: _parsed_list(cell) for cell in text.drop_nulls().unique()}
+            lists = pl.Series(column, [None if c is None else parsed[c] for c in text], dtype=pl.List(pl.String))
+    pairs = pl.DataFrame([dataset.videos["video_id"], lists.alias("entity")]).explode("entity")
+    pairs = pairs.with_columns(pl.col("entity").str.strip_chars())
+    pairs = pairs.filter(pl.col("entity").is_not_null() & (pl.col("entity") != ""))
+    return Entities.from_pairs(dataset.video_ids, pairs["video_id"], pairs["entity"])
+
+
+def holds_lists(text: pl.Series) -> bool:
+    """Whether every cell is written as a list, ``[…]``."""
+    known = text.drop_nulls()
+    return len(known) > 0 and bool(known.str.contains(r"^\s*\[.*\]\s*$").all())
+
+
+def _parsed_list(cell: str) -> list[str]:
+    """The items of a list as JSON or Python writes it; bare words between commas otherwise."""
+    for parse in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            made = parse(cell)
+            if isinstance(made, list):
+                return [str(item) for item in made if item is not None]
+    return [item.strip().strip("'\"") for item in cell.strip()[1:-1].split(",")]
 
 
 def _media(folder: Path, videos: Vocabulary, found: Findings, unicode: Unicode) -> dict[str, list[list[Path]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import polars as pl
 
 from mmgraph.data.checks import Duplicates, check_columns
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.errors import DataError, Findings, Source
+from mmgraph.data.errors import DataError, Findings, Origin, Source
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.feature_folder import read_features
 from mmgraph.data.readers.tables import existing
@@ -44,7 +46,8 @@ def read_mmrec(
         path: the folder.
         inter: the interactions file, when there is not exactly one ``.inter``.
         features: modality -> file name. By default image_feat.npy is ``visual``, audio_feat.npy ``audio``,
-            text_feat.npy ``text``.
+            text_feat.npy ``text``; another ``.npy`` matrix with a row for each item is the modality of its name (said
+            in ``dataset.origin.notes``).
         num_videos: V, when the catalogue has videos after the last id that occurs.
         duplicates: see :meth:`Dataset.from_frames`.
 
@@ -78,12 +81,34 @@ def read_mmrec(
         name=name or Path(inter).stem,
         source=source,
     )
+    notes, taken = [], {}
     if features is None:
-        features = {modality: file for file, modality in _FEATURES.items() if (folder / file).exists()}
-    made = {modality: found.attempt(read_features, folder / file, videos) for modality, file in features.items()}
+        features, taken = _matrices(folder, videos)
+        notes = [f"{file}: {videos} rows, hence the modality {modality!r}" for modality, file in taken.items()]
+    named = {**taken, **features}
+    made = {modality: found.attempt(read_features, folder / file, videos) for modality, file in named.items()}
     if found or dataset is None:
         raise found.error()
-    return dataset.with_features(**made)
+    files = (folder / inter, *(folder / file for file in named.values()))
+    origin = Origin("MMRec", files, (*dataset.origin.notes, *notes))
+    return replace(dataset.with_features(**made), origin=origin)
+
+
+def _matrices(folder: Path, videos: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Modality -> file: those with MMRec's names, and other matrices with as many rows as there are videos."""
+    usual = {modality: file for file, modality in _FEATURES.items() if (folder / file).exists()}
+    others = {}
+    for file in sorted(folder.glob("*.npy")):
+        if file.name in _FEATURES:
+            continue
+        try:
+            values = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError):
+            continue  # inspect names it among the files that were not read
+        modality = re.sub(r"_?(feat(ure)?s?|emb(edding)?s?)$", "", file.stem) or file.stem
+        if values.ndim == 2 and len(values) == videos and values.dtype.kind in "fiu" and modality not in usual:
+            others[modality] = file.name
+    return usual, others
 
 
 def _count(frame: pl.DataFrame, column: str, source: Source) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgraph.data.errors import DataError, Source
-from mmgraph.data.readers.delimited import not_utf8
+from mmgraph.data.readers.delimited import not_utf8, unpacked
 
 
 def existing(path: str | Path, what: str = "file") -> Path:
@@ -22,48 +23,86 @@ def existing(path: str | Path, what: str = "file") -> Path:
     return path
 
 
+class Lines(NamedTuple):
+    """Tokens of a text file, those of the lines that are not blank.
+
+    Args:
+        numbers: [L] the number of each line, from 1.
+        lengths: [L] how many tokens it has.
+        tokens: all of them in order: int64 when each is the plain decimal of an integer, else text.
+    """
+
+    numbers: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    tokens: NDArray
+
+
+def read_tokens(path: str | Path) -> Lines:
+    """The blank- or tab-separated tokens of each line; packed files are unpacked.
+
+    Raises:
+        DataError: no such file, nothing in it, or text that is not UTF-8.
+    """
+    path = existing(path)
+    if path.is_dir():
+        raise DataError("this is a folder", file=path, fix="name the file in it")
+    lines = [line.split() for line in unpacked(path).removeprefix(codecs.BOM_UTF8).splitlines()]
+    numbers = np.array([i for i, t in enumerate(lines, 1) if t], dtype=np.int64)
+    lines = [t for t in lines if t]
+    if not lines:
+        raise DataError("the file is empty", file=path, fix="write one line a user: user item item …")
+    lengths = np.array([len(line) for line in lines], dtype=np.int64)
+    flat = np.array([t for line in lines for t in line])
+    try:
+        whole = flat.astype(np.int64)
+        if np.array_equal(whole.astype(flat.dtype), flat):  # 007 is another name than 7
+            return Lines(numbers, lengths, whole)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return Lines(numbers, lengths, np.char.decode(flat, "utf-8"))
+    except UnicodeDecodeError:
+        raise not_utf8(path) or DataError("not UTF-8", file=path) from None
+
+
 def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Lines ``user item item …`` separated by blanks or tabs.
+    """Lines ``user item item …`` of ids that are rows, separated by blanks or tabs.
 
     Returns:
         users [L] and line numbers [L] of the lines that are not blank, list lengths [L], and all items in order.
 
     Raises:
-        DataError: a token that is no whole number, or a user with two lines.
+        DataError: a token that is no whole number from 0 on, or a user with two lines.
     """
-    path = existing(path)
     source = Source(path, first_line=1)
-    raw = path.read_bytes().splitlines()
-    tokens = [line.split() for line in raw]
-    numbers = np.array([i for i, t in enumerate(tokens, 1) if t], dtype=np.int64)
-    tokens = [t for t in tokens if t]
-    if not tokens:
-        raise DataError("the file is empty", file=path, fix="write one line a user: user item item …")
-    try:
-        flat = np.array([t for line in tokens for t in line]).astype(np.int64)
-    except (ValueError, OverflowError) as error:
-        bad = [
-            (number - 1, place, token)
-            for number, line in zip(numbers, tokens)
-            for place, token in enumerate(line, 1)
-            if not token.lstrip(b"-").isdigit()
-        ]
-        if bad:
-            _, place, token = bad[0]
-            raise source.error(
-                f"{token.decode('utf-8', 'replace')!r} is not a whole number",
-                rows=list(dict.fromkeys(row for row, _, _ in bad)),
-                column=f"field {place}",
-                fix="write integer ids: user item item …",
-            ) from error
-        raise DataError(f"an id does not fit in 64 bits ({error})", file=path, fix="use smaller ids") from error
-    lengths = np.array([len(line) for line in tokens], dtype=np.int64)
+    numbers, lengths, flat = read_tokens(path)
     heads = np.cumsum(lengths) - lengths
-    users = flat[heads]
+    line = np.repeat(numbers, lengths) - 1
+    if flat.dtype.kind != "i":
+        bad = np.flatnonzero([not _is_row(token) for token in flat.tolist()])
+        first = int(bad[0])
+        digits = flat[first].removeprefix("-").isdigit()
+        raise source.error(
+            f"{str(flat[first])!r} is not a whole number" + (" as Python writes it, of 64 bits" if digits else ""),
+            rows=list(dict.fromkeys(line[bad].tolist())),
+            column=f"field {first - int(heads[np.searchsorted(heads, first, side='right') - 1]) + 1}",
+            fix="write integer ids: user item item …",
+        )
     if flat.min() < 0:
         places = np.flatnonzero(flat < 0)
-        rows = np.unique(numbers[np.searchsorted(heads, places, side="right") - 1]) - 1
-        raise source.error(f"id {flat[places[0]]} is negative", rows=rows, fix="ids start at 0")
+        raise source.error(f"id {flat[places[0]]} is negative", rows=np.unique(line[places]), fix="ids start at 0")
+    users = flat[heads]
+    refuse_second_lines(users, numbers, source)
+    return users, numbers, lengths - 1, np.delete(flat, heads)
+
+
+def _is_row(token: str) -> bool:
+    text = token.removeprefix("-")
+    return text.isascii() and text.isdigit() and str(int(text)) == text and int(text) < 2**63
+
+
+def refuse_second_lines(users: NDArray, numbers: NDArray[np.int64], source: Source) -> None:
+    """Raises a DataError where a user has two lines."""
     order = np.argsort(users, kind="stable")
     again = users[order][1:] == users[order][:-1]
     if again.any():
@@ -71,7 +110,6 @@ def read_lists(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64], 
         raise source.error(
             f"user {users[seconds[0]]} has a line already", rows=numbers[seconds] - 1, fix="join the two lines"
         )
-    return users, numbers, lengths - 1, np.delete(flat, heads)
 
 
 def read_npy(path: str | Path) -> NDArray:

@@ -101,6 +101,23 @@ def test_column_entities_splits_cells(tmp_path: Path):
     assert entities.edges.tolist() == [[0, 0], [0, 1]]
 
 
+@pytest.mark.parametrize("cell", ["[27, 9]", "['27', '9']", '["27", "9"]', "[27,9,]", "[ '27' , 9 ]", "[27, 9"])
+def test_a_list_in_a_cell_is_several_entities(cell: str):
+    videos = {"video_id": [1, 2], "tag": [cell, "[9]" if cell.endswith("]") else None]}
+    entities = column_entities(Dataset.from_frames({"user": [0, 0], "video": [1, 2]}, videos=videos), "tag")
+    if cell.endswith("]"):
+        assert entities.ids.ids.to_list() == ["27", "9"]
+        assert entities.edges.tolist() == [[0, 0, 1], [0, 1, 1]]
+    else:
+        assert entities.ids.ids.to_list() == [cell], "not all cells are lists: words"
+
+
+def test_columns_of_lists_are_entities():
+    videos = {"video_id": [1, 2], "tag": [["b", "a"], []]}
+    entities = column_entities(Dataset.from_frames({"user": [0, 0], "video": [1, 2]}, videos=videos), "tag")
+    assert (entities.ids.ids.to_list(), entities.edges.tolist()) == (["a", "b"], [[0, 0], [0, 1]])
+
+
 def test_mmrec(tmp_path: Path):
     dataset = read_mmrec(layouts.mmrec(tmp_path))
     assert raw_pairs(dataset) == set(layouts.PAIRS)
@@ -174,6 +191,42 @@ def test_sequences(tmp_path: Path):
     assert split.open_test("x")["video"].to_list() == [(u + 5) % 8 for u in range(5)]
 
 
+def test_sequences_with_one_pair_a_line(tmp_path: Path):
+    lines = ["1 5", "2 9", "1 7", "1 5", "2 3", "3 9"]
+    dataset = read_sequences(layouts.write(tmp_path / "ml.txt", lines))
+    log = dataset.interactions
+    got = [*zip(dataset.user_ids.raw(log["user"]), dataset.video_ids.raw(log["video"]), log["position"])]
+    assert got == [(1, 5, 0), (2, 9, 0), (1, 7, 1), (1, 5, 2), (2, 3, 1), (3, 9, 0)]
+    assert dataset.origin.notes == ("ml.txt: a line is one pair, and the order of lines that of watching",)
+    with pytest.raises(DataError, match=r"line 3: user 1 has a line already; also in lines 4, 5"):
+        read_sequences(tmp_path / "ml.txt", lines="list")
+    with pytest.raises(DataError, match=r"line 2: 3 ids in a line of a pair"):
+        read_sequences(layouts.write(tmp_path / "a.txt", ["1 5", "2 9 4"]), lines="pair")
+    with pytest.raises(ValueError, match=r"lines='pairs'.*did you mean 'pair'"):
+        read_sequences(tmp_path / "ml.txt", lines="pairs")  # type: ignore[arg-type]
+    single = read_sequences(layouts.write(tmp_path / "b.txt", ["1 5", "2 9"]))
+    assert single.interactions["position"].to_list() == [0, 0], "either way"
+
+
+def test_sequences_keep_names_as_they_are_spelled(tmp_path: Path):
+    lists = layouts.write(tmp_path / "a.txt", ["ann 007 7 0208775015", "bob 7"])
+    titles = layouts.write(tmp_path / "titles.csv", ["item,title", "007,agent", "7,seven", "8,nobody's"])
+    facts = tmp_path / "facts.json"
+    facts.write_text('{"007": [1, 2], "7": ["x"], "99": [3]}')
+    dataset = read_sequences(lists, titles=titles, attributes=facts)
+    assert dict(dataset.videos.iter_rows()) == {"007": "agent", "0208775015": None, "7": "seven"}
+    assert dataset.interactions["video"].to_list() == [0, 2, 1, 2]
+    assert dataset.entities["attribute"].ids.ids.to_list() == ["1", "2", "x"]
+    assert dataset.origin.files == (lists, titles, facts)
+    facts.write_text("[1]")
+    with pytest.raises(DataError, match=r"facts\.json: not JSON of item -> list"):
+        read_sequences(lists, attributes=facts)
+    with pytest.raises(DataError, match="field 3 looks like a time: a table without a header"):
+        read_sequences(layouts.write(tmp_path / "t.txt", ["1 2 881250949", "3 4 881250950"]))
+    forced = read_sequences(tmp_path / "t.txt", lines="list")
+    assert forced.num_interactions == 4
+
+
 def test_sequences_of_microlens(tmp_path: Path):
     layouts.microlens(tmp_path)
     dataset = read_sequences(tmp_path / "Tiny_pairs.tsv", titles=tmp_path / "Tiny_titles.csv")
@@ -218,6 +271,43 @@ def test_movielens(tmp_path: Path):
     layouts.write(folder / "movies.csv", ["movieId,title,genres", "10,A,Drama", "10,B,Drama"])
     with pytest.raises(DataError, match=r"movies\.csv, line 3, column 'movieId': id 10 appears a second time"):
         read_movielens(folder)
+
+
+def test_movielens_with_double_colons_in_latin_1(tmp_path: Path):
+    folder = tmp_path / "ml-1m"
+    folder.mkdir()
+    rows = [f"{u + 1}::{v + 1}::{1 + n % 5}::{t}" for n, ((u, v), t) in enumerate(zip(layouts.PAIRS, layouts.TIMES))]
+    layouts.write(folder / "ratings.dat", rows)
+    films = [f"{v + 1}::Mis\u00e9rables, {v} ({1990 + v})::Drama|Children's" for v in range(9)]
+    (folder / "movies.dat").write_bytes("\n".join(films).encode("latin-1"))
+    layouts.write(folder / "users.dat", [f"{u + 1}::F::{20 + u}::10::0{u}067" for u in range(7)])
+    dataset = read_movielens(folder)
+    assert raw_pairs(dataset) == {(u + 1, v + 1) for u, v in layouts.PAIRS}
+    assert dataset.videos.row(2) == (3, "Mis\u00e9rables, 2", "Drama|Children's", 1992)
+    assert dataset.users.row(1) == (2, "F", 21, 10, "01067")
+    assert dataset.interactions["time"].to_list() == layouts.TIMES
+    assert dataset.entities["genre"].ids.ids.to_list() == ["Children's", "Drama"]
+    assert [f.name for f in dataset.origin.files] == ["ratings.dat", "movies.dat", "users.dat"]
+    layouts.write(folder / "ratings.dat", [*rows, "1::77::5"])
+    with pytest.raises(DataError, match=r"ratings\.dat, line 21: 3 fields under 4 columns"):
+        read_movielens(folder)
+
+
+def test_the_first_movielens(tmp_path: Path):
+    folder = tmp_path / "ml-100k"
+    rows = [f"{u + 1}\t{v + 1}\t{1 + n % 5}\t{t}" for n, ((u, v), t) in enumerate(zip(layouts.PAIRS, layouts.TIMES))]
+    layouts.write(folder / "u.data", rows)
+    flags = ["0"] * 19
+    flags[5] = flags[18] = "1"
+    films = [f"{v + 1}|Am\u00e9lie {v} (1995)|01-Jan-1995||http://x|{'|'.join(flags)}" for v in range(8)]
+    (folder / "u.item").write_bytes("\n".join(films).encode("latin-1"))
+    layouts.write(folder / "u.user", [f"{u + 1}|24|M|technician|8571{u}" for u in range(5)])
+    dataset = read_movielens(folder)
+    assert (dataset.num_users, dataset.num_videos, dataset.num_interactions) == (5, 8, 20)
+    assert dataset.videos.row(0) == (1, "Am\u00e9lie 0", "Comedy|Western", 1995)
+    assert dataset.entities["genre"].ids.ids.to_list() == ["Comedy", "Western"]
+    assert dataset.users.row(4, named=True)["zip_code"] == "85714"
+    assert dataset.interactions["rating"].to_list()[:3] == [1, 2, 3]
 
 
 def test_parquet_csv_and_frames_agree(tmp_path: Path):
@@ -363,7 +453,8 @@ def test_tables_read_lists(tmp_path: Path):
         ("1 2\n2 x 3\n", r"line 2, column 'field 2': 'x' is not a whole number"),
         ("1 2\n\n2 3 -4\n", r"line 3: id -4 is negative"),
         ("1 2\n2 3\n1 4\n", r"line 3: user 1 has a line already"),
-        ("1 99999999999999999999\n", "does not fit"),
+        ("1 99999999999999999999\n", "'99999999999999999999' is not a whole number .*of 64 bits"),
+        ("1 007\n", "line 1, column 'field 2': '007' is not a whole number as Python writes it"),
         ("\n\n", "the file is empty"),
     ):
         path.write_text(text)

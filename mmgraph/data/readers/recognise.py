@@ -1,0 +1,116 @@
+"""Which reader a folder or a file calls for, by the files that are there and by what is in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from mmgraph.data.dataset import ID_COLUMNS, Dataset
+from mmgraph.data.errors import DataError
+from mmgraph.data.readers.csv_parquet import read_csv, read_parquet
+from mmgraph.data.readers.delimited import find_dialect, read_table
+from mmgraph.data.readers.lists import read_lightgcn, read_sequences
+from mmgraph.data.readers.media_folder import read_media_folder
+from mmgraph.data.readers.mmrec import read_mmrec
+from mmgraph.data.readers.movielens import read_movielens
+from mmgraph.data.times import looks_like_times
+
+_MOVIELENS = ({"ratings.csv", "movies.csv"}, {"ratings.dat", "movies.dat"}, {"u.data", "u.item"})
+_RATINGS = ("user_id", "video_id", "rating", "timestamp")
+
+
+def read_any(path: str | Path) -> Dataset:
+    """Read a folder or file with the reader its files call for; ``origin.layout`` says which. Repeated pairs are kept.
+
+    A folder with interactions.csv is a media folder; ratings and movies (.csv, .dat) or u.data MovieLens; one
+    ``.inter`` MMRec; train.txt and test.txt LightGCN; one ``*pairs.tsv``, or one other ``.txt``, ordered lists. A file
+    is read by its ending and its content: Parquet, tables with a header (.csv, .tsv, .txt), ratings without one,
+    ordered lists, .inter.
+
+    Raises:
+        DataError: no known layout, or anything the reader refuses.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError("the path does not exist", file=path, fix="check it")
+    return _read_file(path) if path.is_file() else _read_folder(path)
+
+
+def _read_folder(path: Path) -> Dataset:
+    names = {p.name for p in path.iterdir()}
+    if "interactions.csv" in names:
+        return read_media_folder(path, duplicates="keep")
+    if (
+        {"ratings.csv", "movies.csv"} <= names
+        or {"ratings.dat", "movies.dat"} <= names
+        or {"u.data", "u.item"} <= names
+    ):
+        return read_movielens(path, duplicates="keep")
+    if sum(n.endswith(".inter") for n in names) == 1:
+        return read_mmrec(path, duplicates="keep")
+    if {"train.txt", "test.txt"} <= names:
+        return read_lightgcn(path, duplicates="keep")
+    if "interactions.parquet" in names:
+        tables = [path / f"{what}.parquet" for what in ("users", "videos")]
+        users, videos = (t if t.exists() else None for t in tables)
+        return read_parquet(path / "interactions.parquet", users, videos, duplicates="keep", name=path.name)
+    pairs = sorted(path.glob("*pairs.tsv"))
+    titles = sorted(path.glob("*titles.csv"))
+    if len(pairs) == 1:
+        return read_sequences(pairs[0], titles=titles[0] if len(titles) == 1 else None, name=path.name)
+    lists = [p for p in sorted(path.glob("*.txt")) if p.stem.lower() not in ("readme", "license")]
+    if len(lists) == 1:
+        return _read_file(lists[0])
+    if lists:
+        raise DataError(f"{len(lists)} list files: {[p.name for p in lists]}", file=path, fix="name one of them")
+    raise DataError(
+        f"no known layout; there are {sorted(names)[:10]}",
+        file=path,
+        fix="a media folder has interactions.csv, MovieLens ratings.csv and movies.csv, MMRec one .inter, LightGCN "
+        "train.txt and test.txt, ordered lists one .txt or *pairs.tsv",
+    )
+
+
+def _read_file(path: Path) -> Dataset:
+    name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+    if name.endswith(".parquet"):
+        return read_parquet(path, duplicates="keep")
+    if name.endswith(".inter"):
+        return read_mmrec(path.parent, path.name, duplicates="keep")
+    if not name.endswith((".csv", ".tsv", ".txt", ".data", ".dat")):
+        raise DataError(f"no known ending {path.suffix!r}", file=path, fix="use .parquet, .csv, .tsv, .txt or .inter")
+    dialect = None
+    try:
+        dialect = find_dialect(path)
+    except DataError as error:
+        if not error.fix.startswith("name the"):
+            raise
+    if dialect is not None:
+        known = {name for names in ID_COLUMNS.values() for name in names}
+        if name.endswith(".csv") or known & set(dialect.names):
+            return read_csv(path, duplicates="keep")
+        return read_sequences(path)
+    ratings = _ratings(path)
+    if ratings is not None:
+        return ratings
+    if name.endswith((".csv", ".dat")):
+        return read_csv(path, duplicates="keep")  # whose error says how to name the columns
+    return read_sequences(path)
+
+
+def _ratings(path: Path) -> Dataset | None:
+    """``user item rating time`` without a header, when the content proves it: few different ratings, and times."""
+    try:
+        table, _ = read_table(path, header=False, columns=_RATINGS)
+    except DataError:
+        return None
+    stars, moments = table["rating"], table["timestamp"]
+    if not (stars.dtype.is_numeric() and moments.dtype.is_numeric()) or looks_like_times(moments) != "UTC seconds":
+        return None
+    if stars.null_count() or not bool(stars.cast(pl.Float64).is_between(0, 10).all()):
+        return None
+    made = read_csv(path, header=False, columns=_RATINGS, duplicates="keep")
+    note = f"{path.name}: no header; read as user, video, rating and time, as the values look"
+    return replace(made, origin=replace(made.origin, layout="ratings", notes=(note, *made.origin.notes)))
