@@ -100,6 +100,20 @@ def test_run_gives_a_table_with_baselines_and_recommend_reads_the_run(recipe):
     assert "u3" in unknown.output
 
 
+def test_new_videos_and_users_of_whom_nothing_is_known_are_told(recipe):
+    cold = RECIPE.replace("random_split", "cold_video_split").replace(
+        "frame, videos=videos", 'frame, users={"user_id": [f"u{u}" for u in range(13)]}, videos=videos'
+    )
+    Path("cold_of_test_cli.py").write_text(cold)
+    done = call("run", "cold_of_test_cli.py:knn", "--out", "here")
+    assert done.exit_code == 0, done.output
+    assert "new_share@5" in done.output
+    assert "new_shown@5" in done.output
+    shown = call("recommend", "here/knn", "--user", "u12", "-k", "2")
+    assert "this is the popular list" in shown.output
+    assert "this is the popular list" not in call("recommend", "here/knn", "--user", "u3", "-k", "2").output
+
+
 def test_run_one_seed_from_a_file_and_resume(recipe):
     arguments = ["run", "recipes_of_test_cli.py:knn", "--seed", "1"]
     assert call(*arguments).exit_code == 0

@@ -28,7 +28,7 @@ def recommend(
     """Recommend to users with a finished run: titles, scores, raw ids. The folder is enough; no recipe is run."""
     with errors_for_people():
         from mmgraph.experiment import CodeNeeded, Result, load
-        from mmgraph.recommend import explain, find_rows, recommend_ids
+        from mmgraph.recommend import Constraint, explain, find_rows, recommend_ids
 
         result = Result.load(seed_folder(folder))
         made_by = None if source is None else _maker(_member(load_experiment(source), result.experiment, source))
@@ -40,7 +40,8 @@ def recommend(
         dataset = ready.dataset
         if dataset is None:
             raise UsageError(f"{folder} was saved without raw ids")
-        rows = recommend_ids(ready.model, ready.graph, dataset, user, k).to_frame().to_dicts()
+        seen = Constraint(ready.graph.num_videos, seen=ready.seen)  # a transform may have taken some out of the graph
+        rows = recommend_ids(ready.model, ready.graph, dataset, user, k, constraint=seen).to_frame().to_dicts()
         if why:
             for row in rows:
                 pair = [
@@ -66,6 +67,8 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     columns = {name: side for name, side in columns.items() if rows and name in rows[0]}
     cells = [[f"{row[n]:.4f}" if n == "score" else "–" if row[n] is None else row[n] for n in columns] for row in rows]
     say_table(title, columns, cells)
+    if any(row.get("fallback") for row in rows):
+        say("nothing is known of this user that the model reads: this is the popular list")
     for row in rows:
         if "why" in row:
             say(f"{row['rank']}. " + ("; ".join(row["why"]) or "no path in the graph"))

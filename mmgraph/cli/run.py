@@ -54,7 +54,8 @@ def run(
             members = [r for r in results if r.protocol == protocol]
             for group in ("all", "warm", "cold"):
                 if all(name in r.test.get(group, ()) for r in members for name in columns(experiment)):
-                    shown = table(members, columns(experiment), group=group)
+                    names = columns(experiment) + (new_columns(experiment, members) if group == "all" else [])
+                    shown = table(members, names, group=group)
                     from rich.console import Console
 
                     Console().print(shown.rich())
@@ -72,6 +73,13 @@ def columns(experiment: Experiment) -> list[str]:
     ks = experiment.evaluate.k
     k = 20 if 20 in ks else max(ks)
     return [f"recall@{k}", f"ndcg@{k}"]
+
+
+def new_columns(experiment: Experiment, results: list[Result]) -> list[str]:
+    """How new videos fare in the one list a person gets, where every result tells it."""
+    k = columns(experiment)[0].partition("@")[2]
+    names = [f"{name}@{k}" for name in ("new_share", "recall_new", "recall_known", "new_shown")]
+    return names if all(name in r.test["all"] for r in results for name in names) else []
 
 
 def changed(experiment: Experiment, changes: list[str]) -> Experiment:
