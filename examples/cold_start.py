@@ -10,8 +10,9 @@ import torch
 from mmgraph.data import Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.graph import build_graph
-from mmgraph.models import ColdStart, ContentVAE, Platt, fold_in
+from mmgraph.models import ContentVAE, People
 from mmgraph.ops import CSR
+from mmgraph.recommend import ColdStart, Platt
 from mmgraph.train import FitConfig, fit
 
 
@@ -48,7 +49,7 @@ def main() -> None:
 
     # a person with three clicks
     person = CSR.from_edges(torch.tensor([0, 0, 0]), torch.tensor([3, 14, 15]), (1, graph.num_videos))
-    emb = fold_in(model, graph, person)
+    emb = model.fold_in(graph, People(clicks=person))
     ranking = model.score(emb, torch.tensor([0]))[0]
     ranking[person.indices.long()] = -torch.inf
     best = ranking.topk(5).indices

@@ -33,7 +33,7 @@ from mmgraph.evaluate import EvalConfig, Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.journal import unused_name
 from mmgraph.features import Passport, passport
 from mmgraph.graph import build_graph
-from mmgraph.models import Embeddings, HeteroMMGCN, ItemKNN, Popularity, Recommender, Rows
+from mmgraph.models import ALL, Embeddings, HeteroMMGCN, ItemKNN, Popularity, Recommender, Rows
 from mmgraph.recommend import explain, recommend
 from mmgraph.report import (
     Because,
@@ -88,12 +88,10 @@ class TruePreference(Recommender):
     def solve(self, graph: MultimodalGraph) -> None:
         """Nothing to fit: it is known."""
 
-    def encode(self, graph: MultimodalGraph, rows: Rows | None = None) -> Embeddings:
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, V]: the scores; video [V, 1]: the column of each video among them."""
         columns = torch.arange(self.scores.shape[1], dtype=torch.float32).unsqueeze(1)
-        if rows is None:
-            return Embeddings(self.scores, columns)
-        return Embeddings(self.scores[rows.user], columns[rows.video])
+        return rows.of(self.scores, columns)
 
     def score(self, emb: Embeddings, users: Tensor, videos: Tensor | None = None) -> Tensor:
         """[B, V], or [B, N] for given videos."""

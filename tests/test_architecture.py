@@ -25,11 +25,12 @@ ORDER = (
         "features",
         "encoders",
         "graph",
-        "nn",
         "losses",
+        "nn",
+        "objectives",
         "models",
     ),
-    *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "cli"),
+    *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "testing", "cli"),
 )
 # The command reads the environment and imports what a person names; recipes read where the data lies; `process` is what
 # a process calls as it begins.

@@ -48,7 +48,7 @@ class FoldIn(_Part):
     """How a user's row follows new clicks: ridge regression on the video rows around the row that was trained.
 
     u = argmin Σ_{j∈new clicks} (1 − uᵀv_j)² + (u − u₀)ᵀ (b VᵀV + λI) (u − u₀), u₀ = 0 for a new user, for whom it is
-    :func:`mmgraph.models.fold_in`; ``method`` ``tower`` runs the user tower over the whole history instead, ``clicks``
+    ``Recommender.fold_in``; ``method`` ``tower`` runs the user tower over the whole history instead, ``clicks``
     sums the rows of the item matrix. ``steps``: the most recent events that a tower reads.
     """
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mmgraph.ops import CSR
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
     from mmgraph.models.base import Embeddings, Recommender
@@ -57,18 +59,18 @@ def served(model: Recommender, graph: MultimodalGraph) -> Served:
 
 
 def _factors(model: Any, emb: Embeddings) -> Served | None:
-    factors = getattr(model, "factors", None)
-    rows = factors(emb) if factors is not None else emb if model.scores_by_dot_product else None
-    if rows is None or rows.user.layout != torch.strided or rows.video.layout != torch.strided:
+    rows = model.factors(emb)
+    if rows is None:
         return None
     return Served("factors", rows.user.float().contiguous().clone(), rows.video.float().contiguous().clone())
 
 
 def _item_matrix(emb: Embeddings, graph: MultimodalGraph) -> Served | None:
     size = graph.num_videos
-    if emb.user.layout != torch.sparse_csr or tuple(emb.video.shape) != (size, size):
+    if not isinstance(emb.user, CSR) or tuple(emb.video.shape) != (size, size):
         return None
-    return Served("linear", None, emb.video.T.float().contiguous().clone())
+    rows = emb.video.dense() if isinstance(emb.video, CSR) else emb.video
+    return Served("linear", None, rows.T.float().contiguous().clone())
 
 
 def _compare(model: Any, emb: Embeddings, graph: MultimodalGraph, found: Served) -> None:

@@ -187,7 +187,7 @@ class LinearTower(nn.Module):
 class RidgeTower(nn.Module):
     """A user's row from the rows of watched videos: (videos [B, T, D], mask [B, T], prior [B, D]) -> [B, D].
 
-    u = (Σ_t m_t v_t v_tᵀ + R)⁻¹ (Σ_t m_t v_t + R u₀), R = b VᵀV + λI: :func:`mmgraph.models.fold_in` for u₀ = 0.
+    u = (Σ_t m_t v_t v_tᵀ + R)⁻¹ (Σ_t m_t v_t + R u₀), R = b VᵀV + λI: what ``Recommender.fold_in`` does for u₀ = 0.
 
     Args:
         gram: VᵀV of the videos, [D, D].

@@ -5,16 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmgraph.graph.build import build_graph
-from mmgraph.graph.exposure import CoExposure, Exposures
-from mmgraph.graph.histories import Histories, HistoryBatch, HistorySampler
-from mmgraph.graph.samplers import PairBatch, PairSampler, RowBatch, RowSampler, Sampler
-from mmgraph.graph.transforms import EdgeDrop, ModalityKNN, ScaleFeatures, TimeDecay, Transform
+from mmgraph.graph.events import Histories
+from mmgraph.graph.samplers import (
+    Draws,
+    HistoryBatch,
+    HistorySampler,
+    PairBatch,
+    PairSampler,
+    RowBatch,
+    RowSampler,
+    Sampler,
+    epoch_generator,
+)
+from mmgraph.graph.transforms import (
+    CoExposure,
+    EdgeDrop,
+    Exposures,
+    ModalityKNN,
+    ScaleFeatures,
+    TimeDecay,
+    Transform,
+)
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph as MultimodalGraph
 
 __all__ = [
     "CoExposure",
+    "Draws",
     "EdgeDrop",
     "Exposures",
     "Histories",
@@ -31,6 +49,7 @@ __all__ = [
     "TimeDecay",
     "Transform",
     "build_graph",
+    "epoch_generator",
 ]
 
 

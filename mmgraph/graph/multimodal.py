@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from mmgraph.data.dataset import Features
-from mmgraph.graph.histories import Histories, OrderedEvents, histories, order_events
+from mmgraph.graph.events import Histories, OrderedEvents, histories, order_events
 from mmgraph.ops import CSR
 from mmgraph.ops.csr import Norm
 
@@ -129,7 +129,7 @@ class MultimodalGraph(HeteroData):
     def histories(
         self, before: Tensor | float | None = None, max_len: int = 50, users: Tensor | None = None
     ) -> Histories:
-        """Each user's last ``max_len`` events before a time, oldest first; see :mod:`mmgraph.graph.histories`."""
+        """Each user's last ``max_len`` events before a time, oldest first; see :mod:`mmgraph.graph.events`."""
         return histories(self, before, max_len, users)
 
     def offsets(self, edge_types: Sequence[EdgeType | str]) -> dict[str, int]:

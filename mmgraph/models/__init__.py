@@ -1,26 +1,27 @@
-"""Recommenders, one file a paper."""
+"""Recommenders, one file a paper, in families."""
 
 from __future__ import annotations
 
-from mmgraph.models.base import Embeddings, Recommender, Rows
-from mmgraph.models.cold import CLCRec, ContentMean, DropoutNet
-from mmgraph.models.cold_start import ColdStart, Platt, fold_in
-from mmgraph.models.content_vae import ContentVAE
-from mmgraph.models.dssm import DSSM
-from mmgraph.models.freedom import FREEDOM
-from mmgraph.models.gru4rec import GRU4Rec
-from mmgraph.models.lightgcn import BPRMF, LightGCN
-from mmgraph.models.mmgcn import MMGCN, HeteroMMGCN
-from mmgraph.models.mmoe import MMoE
-from mmgraph.models.multvae import VGAE, MultVAE
-from mmgraph.models.neighbours import EASE, ItemKNN, Popularity
-from mmgraph.models.neumf import NeuMF
-from mmgraph.models.sasrec import SASRec
-from mmgraph.models.temporal_graph import TemporalGraph
-from mmgraph.models.tisasrec import TiSASRec
-from mmgraph.models.vbpr import VBPR
+from mmgraph.models.base import (
+    ALL,
+    Embeddings,
+    People,
+    Recommender,
+    Rows,
+    batch_rows,
+    chosen_modalities,
+    pad_rows,
+    warm_videos,
+)
+from mmgraph.models.closed import EASE, ItemKNN, Popularity
+from mmgraph.models.cold import CLCRec, ContentMean, ContentVAE, DropoutNet
+from mmgraph.models.collaborative import BPRMF, DSSM, VGAE, LightGCN, MMoE, MultVAE, NeuMF
+from mmgraph.models.fold_in import profile_rows, ridge_users
+from mmgraph.models.multimodal import FREEDOM, MMGCN, VBPR, HeteroMMGCN
+from mmgraph.models.sequential import GRU4Rec, SASRec, TemporalGraph, TiSASRec
 
 __all__ = [
+    "ALL",
     "BPRMF",
     "DSSM",
     "EASE",
@@ -29,7 +30,6 @@ __all__ = [
     "VBPR",
     "VGAE",
     "CLCRec",
-    "ColdStart",
     "ContentMean",
     "ContentVAE",
     "DropoutNet",
@@ -41,12 +41,17 @@ __all__ = [
     "MMoE",
     "MultVAE",
     "NeuMF",
-    "Platt",
+    "People",
     "Popularity",
     "Recommender",
     "Rows",
     "SASRec",
     "TemporalGraph",
     "TiSASRec",
-    "fold_in",
+    "batch_rows",
+    "chosen_modalities",
+    "pad_rows",
+    "profile_rows",
+    "ridge_users",
+    "warm_videos",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -11,9 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
+from mmgraph.models.fold_in import profile_rows, ridge_users
 from mmgraph.nn.heads import DotHead, Head
+from mmgraph.objectives import BPR, Examples, Objective
+from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
+    from mmgraph.graph.events import Histories
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
@@ -25,10 +30,97 @@ class Embeddings(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Which rows to compute: user [B_u] and video [B_v], int64."""
+    """Which rows to compute: user [B_u] and video [B_v], int64; None means all of them, in their order.
 
-    user: Tensor
-    video: Tensor
+    A model reads its tables through this value, so that it need not know whether it was asked for everything.
+    """
+
+    user: Tensor | None = None
+    video: Tensor | None = None
+
+    def of_users(self, table: Tensor) -> Tensor:
+        """The wanted rows of a table of users [U, …]."""
+        return _take(table, self.user)
+
+    def of_videos(self, table: Tensor) -> Tensor:
+        """The wanted rows of a table of videos [V, …]."""
+        return (
+            table if self.video is None else F.embedding(self.video, table) if table.dim() == 2 else table[self.video]
+        )
+
+    def of(self, user: Tensor, video: Tensor) -> Embeddings:
+        """The wanted rows of a table of users and one of videos."""
+        return Embeddings(self.of_users(user), self.of_videos(video))
+
+    def stacked(self, graph: MultimodalGraph) -> Tensor | None:
+        """Rows among the graph's stacked nodes, users first and videos after them; None when all are wanted."""
+        if self.user is None and self.video is None:
+            return None
+        device = (self.user if self.user is not None else self.video).device  # type: ignore[union-attr]
+        user = torch.arange(graph.num_users, device=device) if self.user is None else self.user
+        video = torch.arange(graph.num_videos, device=device) if self.video is None else self.video
+        return torch.cat([user, video + graph.num_users])
+
+    def split(self, graph: MultimodalGraph, stacked: Tensor) -> Embeddings:
+        """What was computed at :meth:`stacked` rows (or at all nodes), as users and videos."""
+        users = graph.num_users if self.user is None else len(self.user)
+        videos = graph.num_videos if self.video is None else len(self.video)
+        return Embeddings(stacked[:users], stacked[users : users + videos])
+
+
+def _take(table: Tensor, rows: Tensor | None) -> Tensor:
+    if rows is None:
+        return table
+    # the backward of a look-up is several times as fast as that of an index
+    return F.embedding(rows, table) if table.dim() == 2 else table[rows]
+
+
+ALL = Rows()
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """What is known of n people who came after training. Any part may be missing; a model reads what it can.
+
+    Attributes:
+        clicks: CSR [n, V], the videos each chose.
+        histories: the same in order, with times (:class:`mmgraph.graph.Histories`).
+        features: [n, F], profiles in the columns of ``graph["user"].x``.
+    """
+
+    clicks: CSR | None = None
+    histories: Histories | None = None
+    features: Tensor | None = None
+
+    def __len__(self) -> int:
+        """n.
+
+        Raises:
+            ValueError: nothing is known, or the parts are about different numbers of people.
+        """
+        parts = {
+            "clicks": None if self.clicks is None else self.clicks.shape[0],
+            "histories": None if self.histories is None else len(self.histories.length),
+            "features": None if self.features is None else len(self.features),
+        }
+        sizes = {name: size for name, size in parts.items() if size is not None}
+        if not sizes or len(set(sizes.values())) > 1:
+            raise ValueError(f"people need clicks, histories or features of one number of people; got {sizes}")
+        return next(iter(sizes.values()))
+
+    def click_matrix(self, num_videos: int) -> CSR | None:
+        """The clicks [n, V]; made from the histories where only those are given; None where there are none.
+
+        Raises:
+            ValueError: clicks over another number of videos.
+        """
+        clicks = self.clicks
+        if clicks is None and self.histories is not None:
+            person, step = self.histories.mask.nonzero(as_tuple=True)
+            clicks = CSR.from_edges(person, self.histories.video[person, step], (len(self), num_videos))
+        if clicks is not None and clicks.shape[1] != num_videos:
+            raise ValueError(f"clicks over {clicks.shape[1]} videos, but the graph has {num_videos}")
+        return clicks
 
 
 class Recommender(nn.Module):
@@ -37,12 +129,21 @@ class Recommender(nn.Module):
     The constructor reads sizes and feature widths from the graph and keeps no reference to it: the same weights
     encode another graph of the same users and videos (later edges, dropped edges).
 
-    - A trained model says what its batches are (:meth:`sampler`) and what they cost (:meth:`loss`).
+    - A trained model gives ``encode``; what its batches are (:meth:`sampler`) and what they cost (:meth:`loss`) follow
+      from its objective, and it adds terms of its own by overriding :meth:`loss`.
     - A model with ``closed_form = True`` is fitted by :meth:`solve` alone.
+
+    Args:
+        head: how a user's and a video's rows become a score; the dot product by default.
+        objective: how scores become loss terms; BPR by default.
+
+    Raises:
+        ValueError: an objective that this head cannot serve.
     """
 
     closed_form: ClassVar[bool] = False
     head: Head
+    objective: Objective
     made_with: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -53,11 +154,13 @@ class Recommender(nn.Module):
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
         return out
 
-    def __init__(self, head: Head | None = None) -> None:
+    def __init__(self, head: Head | None = None, objective: Objective | None = None) -> None:
         super().__init__()
         self.head = DotHead() if head is None else head
+        self.objective = BPR() if objective is None else objective
+        self.objective.check(self.head)
 
-    def encode(self, graph: MultimodalGraph, rows: Rows | None = None) -> Embeddings:
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """Embeddings of all users and videos, or of ``rows`` only (the same numbers, less work).
 
         Args:
@@ -67,7 +170,7 @@ class Recommender(nn.Module):
         Returns:
             Embeddings: user [U, D] and video [V, D], or [B_u, D] and [B_v, D].
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no encode()")
 
     def score(self, emb: Embeddings, users: Tensor, videos: Tensor | None = None) -> Tensor:
         """Scores; higher is better.
@@ -82,33 +185,108 @@ class Recommender(nn.Module):
         """
         return self.head(F.embedding(users, emb.user), emb.video if videos is None else F.embedding(videos, emb.video))
 
-    @property
-    def scores_by_dot_product(self) -> bool:
-        """Whether :meth:`score` is the dot product of the embeddings, which ``ops.topk`` ranks without all scores."""
-        return type(self).score is Recommender.score and type(self.head) is DotHead
+    def factors(self, emb: Embeddings) -> Embeddings | None:
+        """Rows whose dot products rank every list as :meth:`score` does; None where there are none.
+
+        They are what ``ops.topk`` ranks without forming all scores, and what an index of a serving bundle holds.
+        """
+        found = self.head.factors(*emb) if type(self).score is Recommender.score else None
+        return None if found is None else Embeddings(*found)
 
     def loss(self, graph: MultimodalGraph, batch) -> dict[str, Tensor]:
         """Named scalar terms of the loss on one batch; the trainer minimises their sum and logs each."""
-        raise NotImplementedError
+        rows, at = batch_rows(batch, self.objective)
+        return self.ranking_loss(graph, self.encode(graph, rows), rows, at)
+
+    def ranking_loss(self, graph: MultimodalGraph, emb: Embeddings, rows: Rows, at: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms on a batch of pairs, and the head's own.
+
+        Args:
+            graph: gives how often each video was chosen, which some objectives correct for.
+            emb: the embeddings of ``rows``.
+            rows, at: as :func:`batch_rows` made them.
+        """
+        state, own = self.head.draw(emb.user)
+        examples = Examples(
+            F.embedding(at.user, state),
+            emb.video,
+            at.positive,
+            at.negative,
+            at.user if rows.user is None else rows.user[at.user],
+            rows.video,
+        )
+        return {**self.objective(self.head, examples, graph), **own}
 
     def sampler(self, graph: MultimodalGraph, batch_size: int) -> Sampler:
-        """What this model's batches are: pairs with one uniform negative, unless overridden."""
-        return PairSampler(graph, batch_size)
+        """What this model's batches are: pairs with the negatives that the objective asks for, unless overridden."""
+        return PairSampler(graph, batch_size, self.objective.draws)
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Fits a closed-form model to the graph; the result lies in buffers."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form: train it with mmgraph.fit")
 
+    @property
+    def fitted(self) -> bool:
+        """False for a closed-form model before :meth:`solve`, whose scores mean nothing."""
+        return True
 
-def batch_rows(batch: PairBatch) -> tuple[Rows, PairBatch]:
+    @torch.no_grad()
+    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
+        """Users who came after training: their rows [n, D] and all videos' rows, ready for :meth:`score`.
+
+        By default, for models whose scores are dot products of :meth:`factors`:
+
+        - clicks: ridge regression on the frozen videos (:func:`mmgraph.models.ridge_users`);
+        - a profile alone: the ridge regression from the known users' profiles to their rows
+          (:func:`mmgraph.models.profile_rows`).
+
+        Raises:
+            ValueError: the model cannot read what is given; the message says what it reads.
+        """
+        count, emb = len(people), self.encode(graph)
+        factors = self.factors(emb)
+        if factors is None or not self.head.compares_rows:
+            raise ValueError(
+                f"{type(self).__name__} with {type(self.head).__name__} has no closed form for people who came after "
+                "training: use a head that compares rows (dot product, cosine), or train with these people"
+            )
+        clicks = people.click_matrix(graph.num_videos)
+        if clicks is not None:
+            user = ridge_users(factors.video, clicks)
+            known = clicks.degree().to(user.device) > 0
+        else:
+            user = factors.user.new_zeros(count, factors.user.shape[1])
+            known = torch.zeros(count, dtype=torch.bool, device=user.device)
+        if people.features is not None and not bool(known.all()):
+            user = torch.where(known.unsqueeze(1), user, profile_rows(graph, factors.user, people.features))
+        return Embeddings(user, emb.video)
+
+
+def batch_rows(batch: PairBatch, objective: Objective | None = None) -> tuple[Rows, PairBatch]:
     """The distinct rows of a batch, and the batch with positions in those rows in place of rows.
 
     So that ``encode(graph, rows)`` computes each row once, however often the batch reads it.
+
+    Args:
+        batch: pairs with their negatives, [B, N], or [N] where the batch shares them.
+        objective: one that compares with every video makes ``rows.video`` None: all of them, in their order.
     """
     user, user_at = torch.unique(batch.user, return_inverse=True)
-    videos = torch.cat([batch.positive.unsqueeze(1), batch.negative], 1)
-    video, video_at = torch.unique(videos, return_inverse=True)
-    return Rows(user, video), PairBatch(user_at, video_at[:, 0], video_at[:, 1:])
+    if objective is not None and objective.every_video:
+        return Rows(user, None), PairBatch(user_at, batch.positive, batch.negative)
+    count = len(batch.positive)
+    video, video_at = torch.unique(torch.cat([batch.positive, batch.negative.flatten()]), return_inverse=True)
+    return Rows(user, video), PairBatch(user_at, video_at[:count], video_at[count:].view(batch.negative.shape))
+
+
+def pad_rows(table: Tensor, count: int) -> Tensor:
+    """A table of videos with rows of zeros for those that came after training."""
+    return F.pad(table, (0, 0, 0, count - len(table))) if count > len(table) else table
+
+
+def warm_videos(graph: MultimodalGraph) -> Tensor:
+    """Which videos somebody interacted with, bool [V]."""
+    return graph.seen.transpose().degree() > 0
 
 
 def chosen_modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> list[str]:

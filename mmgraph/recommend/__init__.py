@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mmgraph.recommend.calibration import Platt
+from mmgraph.recommend.cold_start import ColdStart
 from mmgraph.recommend.constraint import Blocked, Constraint, Prerequisites, Quota, Released
 from mmgraph.recommend.explanation import (
     Explanation,
@@ -48,10 +50,12 @@ __all__ = [
     "Audience",
     "Blocked",
     "Calibrated",
+    "ColdStart",
     "Constraint",
     "Explanation",
     "Fidelity",
     "Lists",
+    "Platt",
     "Prerequisites",
     "Quota",
     "Reason",

@@ -77,11 +77,8 @@ def ranking_factors(model: Recommender, emb: Embeddings) -> Embeddings | None:
 
     With them the full matrix of scores never exists. A NaN is left to :func:`score_block`, which names it.
     """
-    by_model = getattr(model, "factors", None)
-    rows = by_model(emb) if by_model else emb if model.scores_by_dot_product else None
-    if rows is None or any(_sparse(t) or bool(t.isnan().any()) for t in rows):
-        return None
-    return rows
+    rows = model.factors(emb)
+    return None if rows is None or any(bool(t.isnan().any()) for t in rows) else rows
 
 
 def require_fitted(model: Recommender) -> None:
@@ -90,11 +87,7 @@ def require_fitted(model: Recommender) -> None:
     Raises:
         ValueError: naming what to call.
     """
-    fitted = getattr(model, "fitted", None)
-    if fitted is None:
-        buffers = list(model.buffers())
-        fitted = not (model.closed_form and buffers and not any(bool(b.any()) for b in buffers))
-    if not fitted:
+    if not model.fitted:
         name = type(model).__name__
         raise ValueError(f"{name} was not fitted: call model.solve(graph), or mmgraph.fit(model, graph), first")
 
@@ -114,5 +107,5 @@ def _refuse_nan(model: Recommender, scores: Tensor, users: Tensor, videos: Tenso
         )
 
 
-def _sparse(tensor: Tensor) -> bool:
-    return tensor.layout is not torch.strided
+def _sparse(tensor: Tensor | CSR) -> bool:
+    return isinstance(tensor, CSR) or tensor.layout is not torch.strided

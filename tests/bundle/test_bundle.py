@@ -151,7 +151,7 @@ def test_the_user_tower_is_fold_in(content, graph: MultimodalGraph, tmp_path: Pa
     onnxruntime = pytest.importorskip("onnxruntime")
     model = trained("BPRMF", graph)
     bundle = export(model, graph, dataset_of(graph), tmp_path / "b", distil=False, onnx=True)
-    wanted = models.fold_in(model, graph, graph.seen).user
+    wanted = model.fold_in(graph, models.People(graph.seen)).user
     steps = graph.histories()
     videos = bundle.video[steps.video.clamp(min=0)]
     prior = torch.zeros(SIZE, bundle.manifest.dim)
@@ -252,8 +252,6 @@ def test_a_head_that_is_no_product_is_refused_with_the_reason(graph: MultimodalG
 
 def test_tables_that_do_not_rank_as_the_model_are_refused(graph: MultimodalGraph, tmp_path: Path):
     class Wrong(models.BPRMF):
-        scores_by_dot_product = True
-
         def factors(self, emb):
             return emb
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmgraph.evaluate import mann_whitney_auc
-from mmgraph.graph.exposure import CoExposure, Exposures
+from mmgraph.graph.transforms import CoExposure, Exposures
 from mmgraph.ops import spmm
 from tests.worlds import make_graph, twelve_nodes
 

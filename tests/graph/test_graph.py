@@ -22,7 +22,7 @@ from mmgraph.graph import (
     Transform,
     build_graph,
 )
-from mmgraph.graph.samplers import epoch_generator
+from mmgraph.graph.samplers import Draws, epoch_generator
 from tests.worlds import twelve_nodes
 
 
@@ -272,7 +272,7 @@ def test_degree_sensitive_drop_spares_the_edges_of_small_nodes():
 
 def test_pairs_cover_the_graph_once_and_negatives_are_not_positives():
     graph = twelve_nodes()
-    sampler = PairSampler(graph, 4, num_negatives=3)
+    sampler = PairSampler(graph, 4, 3)
     batches = list(sampler.epoch(0, 0))
     assert len(batches) == len(sampler) == 3
     pairs = sorted((u, v) for b in batches for u, v in zip(b.user.tolist(), b.positive.tolist(), strict=True))
@@ -295,12 +295,31 @@ def test_epochs_differ_and_repeat():
 
 
 def test_negatives_are_uniform_over_what_the_user_has_not_seen():
-    sampler = PairSampler(twelve_nodes(), 10, num_negatives=2000)
+    sampler = PairSampler(twelve_nodes(), 10, 2000)
     batch = next(iter(sampler.epoch(0, 0)))
     at = (batch.user == 1).nonzero()[0, 0]
     counts = torch.bincount(batch.negative[at], minlength=7).float() / 2000
     assert counts[[1, 3]].sum() == 0
     assert ((counts[[0, 2, 4, 5, 6]] - 0.2).abs() < 0.05).all()
+
+
+def test_no_negatives_shared_ones_and_a_user_who_has_seen_everything():
+    graph = twelve_nodes()
+    (batch,) = PairSampler(graph, 10, 0).epoch(0, 0)
+    assert batch.negative.shape == (10, 0)
+    (batch,) = PairSampler(graph, 10, Draws(50, shared=True, power=1.0)).epoch(0, 0)
+    assert batch.negative.shape == (50,)
+    share = Draws(1, shared=True, power=1.0).share(graph)
+    torch.testing.assert_close(share, torch.tensor([3.0, 3, 3, 2, 3, 2, 1]) / 17)
+    torch.testing.assert_close(Draws(1, shared=True).share(graph), torch.full((7,), 1 / 7))
+    full = graph.with_interactions(torch.full((7,), 4), torch.arange(7))
+    (batch,) = PairSampler(full, 100).epoch(0, 0)
+    assert 4 not in batch.user.tolist()
+    assert len(batch.user) == 10
+    (batch,) = PairSampler(full, 100, 0).epoch(0, 0)
+    assert len(batch.user) == 17
+    with pytest.raises(ValueError, match="at least 0"):
+        Draws(-1)
 
 
 def test_rows_are_whole_users():

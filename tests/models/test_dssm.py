@@ -34,10 +34,14 @@ def test_the_softmax_corrects_for_how_often_a_video_is_drawn():
     graph = twelve_nodes()
     torch.manual_seed(0)
     model = DSSM(graph, embedding_dim=6, temperature=0.5)
-    batch = PairBatch(torch.tensor([0, 2]), torch.tensor([1, 5]), torch.zeros(2, 1, dtype=torch.long))
+    batch = PairBatch(torch.tensor([0, 2]), torch.tensor([1, 2]), torch.zeros(2, 1, dtype=torch.long))
+    # a profile leaves out the video being predicted: user 0 watched 0, 1, 2 and user 2 watched 2, 4
+    content = model._content(graph)
+    own = torch.stack([model.user[0] + (content[0] + content[2]) / 2, model.user[2] + (content[4]) / 1])
     emb = model.encode(graph)
-    scores = [[torch.cosine_similarity(emb.user[u], emb.video[v], dim=0) / 0.5 for v in (1, 5)] for u in (0, 2)]
-    drawn = [math.log(2), math.log(1)]  # videos 1 and 5 have 2 and 1 of the interactions; a constant cancels
+    users = own + model.user_tower(own)
+    scores = [[torch.cosine_similarity(u, emb.video[v], dim=0) / 0.5 for v in (1, 2)] for u in users]
+    drawn = [math.log(2), math.log(2)]  # videos 1 and 2 have 2 interactions each; a constant cancels
     loss = 0.0
     for i in range(2):
         logits = torch.stack([scores[i][j] - drawn[j] for j in range(2)])

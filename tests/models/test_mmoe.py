@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from mmgraph.models import MMoE
-from mmgraph.models.mmoe import SignalBatch, SignalSampler
+from mmgraph.graph import Exposures
+from mmgraph.models import LightGCN, MMoE
+from mmgraph.models.collaborative.mmoe import SignalBatch, SignalSampler
 from mmgraph.train import FitConfig, fit
 from tests.worlds import twelve_nodes
 
@@ -40,11 +41,35 @@ def test_the_loss_is_cross_entropy_by_task():
     model = MMoE(graph, embedding_dim=4)
     batch = next(iter(model.sampler(graph, 10).epoch(0, 0)))
     videos = torch.cat([batch.positive[:, None], batch.negative], 1)
-    logits = model.head.logits(model.user[batch.user], model.video[videos])
+    user, video = model.encode(graph)
+    chance = torch.sigmoid(model.head.logits(user[batch.user], video[videos]))
     labels = torch.zeros(10, 5)
-    labels[:, 0] = batch.labels[:, 1]
-    expected = F.binary_cross_entropy(torch.sigmoid(logits[..., 1]), labels) / 2
-    torch.testing.assert_close(model.loss(graph, batch)["like"], expected)
+    labels[:, 0] = 1
+    terms = model.loss(graph, batch)
+    torch.testing.assert_close(terms["click"], F.binary_cross_entropy(chance[..., 0], labels) / 2)
+    # whether a video nobody showed would have been liked is not known
+    torch.testing.assert_close(terms["like"], F.binary_cross_entropy(chance[:, 0, 1], batch.labels[:, 1]) / 2)
+
+
+def test_a_video_shown_and_passed_by_is_a_zero_of_every_task():
+    graph = signals()
+    shown = torch.tensor([[0, 0, 1], [0, 6, 5]])  # (0, 0) was chosen too
+    graph = Exposures(shown[0], shown[1], torch.zeros(3))(graph)
+    sampler = SignalSampler(graph, 100, 2, ["click", "like"])
+    (batch,) = sampler.epoch(0, 0)
+    assert len(sampler) == 1
+    pairs = list(zip(batch.user.tolist(), batch.positive.tolist(), strict=True))
+    assert len(pairs) == 12
+    assert pairs.count((0, 0)) == 1
+    assert batch.labels[pairs.index((0, 6))].tolist() == [0, 0]
+    assert batch.labels[pairs.index((1, 5))].tolist() == [0, 0]
+
+
+def test_it_reads_a_graph():
+    torch.manual_seed(0)
+    model = MMoE(signals(), embedding_dim=8, propagation=LightGCN)
+    assert isinstance(model.propagation, LightGCN)
+    assert model.encode(signals()).video.shape == (7, 8)
 
 
 def test_a_liked_video_scores_higher_for_liking_than_one_only_watched():
@@ -52,6 +77,7 @@ def test_a_liked_video_scores_higher_for_liking_than_one_only_watched():
     torch.manual_seed(0)
     model = MMoE(graph, embedding_dim=8)
     fit(model, graph, config=FitConfig(epochs=60, batch_size=10, learning_rate=0.02), seed=0)
-    like = model.head.logits(model.user, model.video.expand(5, 7, 8))[..., 1]
+    user, video = model.encode(graph)
+    like = model.head.logits(user, video.expand(5, 7, 8))[..., 1]
     assert like[0, 0] > like[0, 1]
     assert like[3, 4] > like[3, 5]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mmgraph.graph import HistorySampler
-from mmgraph.models import MMGCN, GRU4Rec, LightGCN, Popularity, SASRec, TemporalGraph, TiSASRec
-from mmgraph.models.sequential import NextVideoLoss, Sequential, in_blocks, without_dropout
+from mmgraph.models import MMGCN, GRU4Rec, LightGCN, People, Popularity, SASRec, TemporalGraph, TiSASRec
+from mmgraph.models.sequential.base import Sequential, in_blocks
 from mmgraph.nn import (
     CausalTransformer,
     GRUEncoder,
@@ -20,6 +20,7 @@ from mmgraph.nn import (
     TimeAttention,
     TimeDecayProfile,
 )
+from mmgraph.objectives import BPR, SampledSoftmax
 from mmgraph.train import FitConfig, fit
 from tests.worlds import make_graph, twelve_nodes
 
@@ -58,14 +59,17 @@ def hits(model, graph, target) -> float:
     return (scores.argmax(1) == target).float().mean().item()
 
 
-@pytest.mark.parametrize("negatives", [None, 8], ids=["full", "sampled"])
+OBJECTIVES = {"full": None, "sampled": SampledSoftmax(8, shared=True, log_q=True), "bpr": BPR(negatives=4)}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
 @pytest.mark.parametrize("cls", [*SEQUENTIAL, TemporalGraph])
-def test_the_ring(cls, negatives):
+def test_the_ring(cls, objective):
     """Every user's held-out next video comes first."""
     graph, target = ring()
     torch.manual_seed(0)
     little = {"temporal": partial(CausalTransformer, dropout=0.1)} if cls is TemporalGraph else {"dropout": 0.1}
-    model = cls(graph, embedding_dim=16, negatives=negatives, **little)
+    model = cls(graph, embedding_dim=16, objective=objective, **little)
     fit(model, graph, config=FitConfig(epochs=40, batch_size=64, learning_rate=0.01), seed=0)
     assert hits(model, graph, target) >= 0.95
 
@@ -133,7 +137,7 @@ def test_sequential_equals_its_definition():
 
 
 def test_blocks_give_rows_back_in_their_order(monkeypatch):
-    monkeypatch.setattr("mmgraph.models.sequential.STEPS", 4)
+    monkeypatch.setattr("mmgraph.models.sequential.base.STEPS", 4)
     past = twelve_nodes().histories()
     sizes = []
 
@@ -147,21 +151,17 @@ def test_blocks_give_rows_back_in_their_order(monkeypatch):
     assert len(sizes) > 2
 
 
-def test_without_dropout_restores_what_it_found():
-    model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Dropout(0.5).eval())
-    with without_dropout(model):
-        assert not model[0].training
-    assert model[0].training
-    assert not model[1].training
-
-
-def test_next_video_loss_samples_by_popularity():
+@pytest.mark.parametrize("cls", SEQUENTIAL)
+def test_a_session_that_began_after_training_is_ranked_as_a_known_person_of_the_same_history(cls):
     graph = twelve_nodes()
-    uniform, popular = NextVideoLoss(graph, 5, power=0.0), NextVideoLoss(graph, 5, power=1.0)
-    torch.testing.assert_close(uniform.share, torch.full((7,), 1 / 7))
-    torch.testing.assert_close(popular.share, torch.tensor([3.0, 3, 3, 2, 3, 2, 1]) / 17)
-    with pytest.raises(ValueError, match="negatives"):
-        NextVideoLoss(graph, 0)
+    torch.manual_seed(0)
+    model = cls(graph, embedding_dim=8)
+    people = People(histories=graph.histories(users=torch.tensor([3, 0])))
+    emb = model.fold_in(graph, people)
+    known = model.encode(graph)
+    torch.testing.assert_close(model.score(emb, torch.arange(2)), model.score(known, torch.tensor([3, 0])))
+    with pytest.raises(ValueError, match="reads clicks in order"):
+        model.fold_in(graph, People(clicks=graph.seen))
 
 
 # -- graph + temporal ---------------------------------------------------------------------------------------------

@@ -13,18 +13,37 @@ class Head(nn.Module):
     """Scores users against videos; higher is better.
 
     A head is called as ``head(user, video)`` with ``user`` [B, D] and ``video`` either [V, D], every video for every
-    user, giving [B, V]; or [B, N, D], each user's own candidates, giving [B, N]. The same pair gets the same score
-    both ways, in training mode too: what is random happens in the models' losses, never here.
+    user, giving [B, V]; or [B, N, D], each user's own candidates, giving [B, N]. It is
+    ``compare(state(user), video)``: :meth:`state` is what a user's row becomes before any video is looked at,
+    :meth:`compare` the rest. The same pair gets the same score both ways, in training mode too: what is random, and
+    what the head adds to a loss, comes from :meth:`draw`.
 
-    ``objective`` names the pair-wise loss that the head is trained with where a model has no loss of its own:
-    ``"bpr"``, ``"bce"`` or ``"softmax"`` (:func:`mmgraph.losses.pair_loss`).
+    Attributes:
+        compares_rows: the score is a dot product or a cosine of the two rows as they are, so that a row for a new user
+            can be solved for, and rows can be normalised before they are compared.
     """
 
-    objective: ClassVar[str] = "bpr"
+    compares_rows: ClassVar[bool] = False
+
+    def state(self, user: Tensor) -> Tensor:
+        """What :meth:`compare` reads of users [B, D]: the rows themselves, unless overridden."""
+        return user
+
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
+        """Scores [B, V] or [B, N] of states [B, S]."""
+        raise NotImplementedError(f"{type(self).__name__} has no compare()")
 
     def forward(self, user: Tensor, video: Tensor) -> Tensor:
         """Scores [B, V] or [B, N]."""
-        raise NotImplementedError
+        return self.compare(self.state(user), video)
+
+    def draw(self, user: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """For training: states of users [B, D], at random where the head is, and the head's own loss terms."""
+        return self.state(user), {}
+
+    def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Rows of users [U, D] and videos [V, D] whose dot products order every list as the scores do, or None."""
+        return None
 
 
 def dot(user: Tensor, video: Tensor) -> Tensor:
@@ -38,13 +57,19 @@ def dot(user: Tensor, video: Tensor) -> Tensor:
 class DotHead(Head):
     """The dot product: ŷ_uv = uᵀv."""
 
-    def forward(self, user: Tensor, video: Tensor) -> Tensor:
+    compares_rows = True
+
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores [B, V] for ``video`` [V, D], [B, N] for ``video`` [B, N, D]."""
-        return dot(user, video)
+        return dot(state, video)
+
+    def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows themselves."""
+        return user, video
 
 
 class CosineHead(Head):
-    """Cosine with a temperature: ŷ_uv = cos(u, v) / τ, trained by a softmax over the candidates.
+    """Cosine with a temperature: ŷ_uv = cos(u, v) / τ.
 
     The score of DSSM's two towers (Huang et al., CIKM 2013, https://doi.org/10.1145/2505515.2505665; γ there is 1/τ).
 
@@ -55,7 +80,7 @@ class CosineHead(Head):
         ValueError: τ is not positive.
     """
 
-    objective = "softmax"
+    compares_rows = True
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
@@ -63,6 +88,10 @@ class CosineHead(Head):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, user: Tensor, video: Tensor) -> Tensor:
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores in [−1/τ, 1/τ]; 0 against a row of zeros."""
-        return dot(F.normalize(user, dim=-1), F.normalize(video, dim=-1)) / self.temperature
+        return dot(F.normalize(state, dim=-1), F.normalize(video, dim=-1)) / self.temperature
+
+    def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit rows; the users' over τ, so that the dot products are the scores too."""
+        return F.normalize(user, dim=-1) / self.temperature, F.normalize(video, dim=-1)

@@ -35,7 +35,6 @@ class MMoEHead(Head):
         ValueError: no task, no expert, or weights of another length.
     """
 
-    objective = "bce"
     weights: Tensor
 
     def __init__(
@@ -66,13 +65,13 @@ class MMoEHead(Head):
         nn.init.xavier_uniform_(self.out)
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
-    def forward(self, user: Tensor, video: Tensor) -> Tensor:
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Σ_t w_t ln σ(ŷ_t): [B, V], or [B, N] for ``video`` [B, N, D]; in blocks of fixed memory."""
         if video.dim() == 3:
-            return self._rank(self.logits(user, video))
+            return self._rank(self.logits(state, video))
         rows = max(1, BLOCK_PAIRS // max(len(video), 1))
         blocks = []
-        for some in user.split(rows):
+        for some in state.split(rows):
             parts = [self.logits(some, v.expand(len(some), -1, -1)) for v in video.split(BLOCK_PAIRS)]
             blocks.append(self._rank(torch.cat(parts, 1)))
         return torch.cat(blocks)

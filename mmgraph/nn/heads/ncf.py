@@ -32,8 +32,6 @@ class NCFHead(Head):
             other D for the MLP, as in the paper.
     """
 
-    objective = "bce"
-
     def __init__(self, embedding_dim: int = 64, hidden: Sequence[int] = (256, 128), *, shared: bool = True) -> None:
         super().__init__()
         if not hidden:
@@ -56,16 +54,16 @@ class NCFHead(Head):
         for layer in (self.video_layer, *dense, self.out):
             nn.init.zeros_(layer.bias)
 
-    def forward(self, user: Tensor, video: Tensor) -> Tensor:
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Logits [B, V] for ``video`` [V, W], [B, N] for ``video`` [B, N, W]; W is D, or 2D unless ``shared``.
 
         Raises:
             ValueError: rows of another width.
         """
         width = self.embedding_dim * (1 if self.shared else 2)
-        if user.shape[-1] != width or video.shape[-1] != width:
-            raise ValueError(f"NCFHead takes rows of width {width}, got {user.shape[-1]} and {video.shape[-1]}")
-        p, user = self._paths(user)
+        if state.shape[-1] != width or video.shape[-1] != width:
+            raise ValueError(f"NCFHead takes rows of width {width}, got {state.shape[-1]} and {video.shape[-1]}")
+        p, user = self._paths(state)
         q, video = self._paths(video)
         a, c = self.user_layer(user), self.video_layer(video)
         gmf, mlp = self.out.weight[0].split([self.embedding_dim, self.out.in_features - self.embedding_dim])

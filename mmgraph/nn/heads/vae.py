@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmgraph.losses.gaussian import kl_gaussian
 from mmgraph.nn.heads.base import Head, dot
 from mmgraph.nn.vae import GaussianLayer, anneal, reparameterise
 
@@ -55,15 +56,34 @@ class VAEHead(Head):
             nn.init.trunc_normal_(self.map.bias, std=0.001)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, user: Tensor, video: Tensor) -> Tensor:
-        """Scores at z = μ(h): [B, V], or [B, N] for ``video`` [B, N, W]."""
-        return self.decode(self.posterior(user)[0], video)
+    def state(self, user: Tensor) -> Tensor:
+        """z = μ(h), [B, latent_dim]: what is ranked with."""
+        return self.posterior(user)[0]
+
+    def draw(self, user: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A draw z ~ q(z | h) for each user, and ``kl`` = β · KL(q ‖ N(0, I)), mean over these users."""
+        z, mean, log_var = self.sample(user)
+        return z, {"kl": self.next_beta() * kl_gaussian(mean, log_var)}
+
+    def compare(self, state: Tensor, video: Tensor) -> Tensor:
+        """Scores of latents: [B, V], or [B, N] for ``video`` [B, N, W]."""
+        return self.decode(state, video)
+
+    def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """g(μ(h)), with a 1 for the bias, and the video rows."""
+        state = self.decoded(self.state(user))
+        return (torch.cat([state, torch.ones_like(state[:, :1])], 1) if self.bias else state), video
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """g(z), [B, embedding_dim]."""
+        if self.map is None:
+            return z
+        z = self.map(z)
+        return torch.tanh(z) if self.squash else z
 
     def decode(self, z: Tensor, video: Tensor) -> Tensor:
         """Scores of latents z [B, latent_dim] against video rows [V, W] or [B, N, W]."""
-        if self.map is not None:
-            z = self.map(z)
-            z = torch.tanh(z) if self.squash else z
+        z = self.decoded(z)
         if not self.bias:
             return dot(z, video)
         return dot(z, video[..., :-1]) + video[..., -1]

@@ -1,0 +1,20 @@
+"""Losses: pure functions with closed forms. Each returns a scalar."""
+
+from __future__ import annotations
+
+from mmgraph.losses.contrast import alignment, info_nce
+from mmgraph.losses.gaussian import kl_gaussian, multinomial_nll
+from mmgraph.losses.ranking import bce, bpr, embedding_l2
+from mmgraph.losses.softmax import sampled_softmax, softmax_cross_entropy
+
+__all__ = [
+    "alignment",
+    "bce",
+    "bpr",
+    "embedding_l2",
+    "info_nce",
+    "kl_gaussian",
+    "multinomial_nll",
+    "sampled_softmax",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,74 @@
+"""Losses that bring two views of one thing together and keep others apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(
+    anchor: Tensor, positive: Tensor, temperature: float = 0.2, normalize: bool = True, symmetric: bool = False
+) -> Tensor:
+    """InfoNCE with in-batch negatives: −mean_i ln( e^{s_ii/τ} / Σ_j e^{s_ij/τ} ), s cosine.
+
+    van den Oord et al., 2018, https://arxiv.org/abs/1807.03748. Unlike a distance alone it cannot be met by
+    shrinking or by one point for all: the other rows push away. ln B at chance.
+
+    Args:
+        anchor, positive: [B, D], row i of one belongs to row i of the other.
+        temperature: τ > 0.
+        normalize: cosine; False for plain dot products.
+        symmetric: the mean of both directions, over the same similarities.
+    """
+    if normalize:
+        anchor, positive = F.normalize(anchor, dim=-1), F.normalize(positive, dim=-1)
+    logits = (anchor / temperature) @ positive.T
+    own = torch.arange(len(anchor), device=anchor.device)
+    if symmetric:
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    return F.cross_entropy(logits, own)
+
+
+def alignment(
+    views: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: str = "l2", temperature: float = 0.2
+) -> Tensor:
+    """Modality alignment over the pairs of modalities that are present for a video.
+
+    ``"l2"``: L = mean over pairs (m, n) and videos i having both of ‖h_i^m/|h_i^m| − h_i^n/|h_i^n|‖².
+    ``"l2_raw"``: the same without unit norm, as the article prints it; minimised alone it shrinks all h to 0, so
+    it is only safe beside a loss that keeps them apart. ``"info_nce"``: :func:`info_nce`, both ways, same pairs.
+
+    Args:
+        views: modality -> [B, D].
+        present: modality -> bool [B]; a pair counts where both are True.
+        kind: which form.
+        temperature: τ of InfoNCE.
+
+    Returns:
+        Scalar; 0 (with gradient 0) when no video has two modalities.
+
+    Raises:
+        ValueError: an unknown ``kind``.
+    """
+    if kind not in ("l2", "l2_raw", "info_nce"):
+        raise ValueError(f"kind must be 'l2', 'l2_raw' or 'info_nce', got {kind!r}")
+    total = sum((v.sum() * 0.0 for v in views.values()), torch.zeros(()))
+    count = 0
+    for m, n in combinations(views, 2):
+        both = present[m] & present[n]
+        size = int(both.sum())
+        if size == 0:
+            continue
+        a, b = views[m][both], views[n][both]
+        if kind == "info_nce":
+            pair = info_nce(a, b, temperature, symmetric=True)
+        else:
+            if kind == "l2":
+                a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+            pair = (a - b).square().sum(-1).mean()
+        total, count = total + pair * size, count + size
+    return total / max(count, 1)

@@ -1,0 +1,43 @@
+"""Losses on scores of chosen and other videos; each a scalar, a mean over its examples."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking: −mean ln σ(ŷ_ui − ŷ_uj).
+
+    Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009,
+    https://arxiv.org/abs/1205.2618. Formed by softplus, so finite at differences of ±1e3 and beyond.
+
+    Args:
+        positive: scores of chosen videos, [B] or [B, 1].
+        negative: scores of sampled videos, [B, N].
+    """
+    return F.softplus(negative - positive.reshape(-1, 1)).mean()
+
+
+def bce(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy on logits: −mean( ln σ(ŷ_ui), ln(1 − σ(ŷ_uj)) ), over positives and negatives together.
+
+    The point-wise loss of He et al., "Neural Collaborative Filtering", WWW 2017, https://arxiv.org/abs/1708.05031.
+    Formed by softplus, so finite at logits of ±1e3 and beyond. ln 2 at logits of 0.
+
+    Args:
+        positive: logits of chosen videos, [B] or [B, 1].
+        negative: logits of sampled videos, [B, N].
+    """
+    return torch.cat([F.softplus(-positive.flatten()), F.softplus(negative.flatten())]).mean()
+
+
+def embedding_l2(size: int, *embeddings: Tensor) -> Tensor:
+    """½ Σ ‖e‖² / B over the embedding rows that a batch reads: BPR's regulariser.
+
+    Args:
+        size: B, the batch's pairs.
+        embeddings: each [..., D].
+    """
+    return torch.stack([e.square().sum() for e in embeddings]).sum() / (2 * size)

@@ -1,0 +1,106 @@
+"""Softmax cross-entropy: over the catalogue without keeping the logits, over a sample, over the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmgraph.ops import log_q
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+BLOCK = 256  # rows of logits formed at once: for 20,000 videos 20 MB, near the caches
+
+
+def softmax_cross_entropy(state: Tensor, table: Tensor, target: Tensor) -> Tensor:
+    """Mean over rows of −ln softmax(state · tableᵀ)[target], over all rows of the table.
+
+    Logits are formed in blocks of rows, and their gradient at once in the forward pass, so that memory does not
+    grow with N · V and each block is read while in cache. The result and both gradients are those of
+    ``F.cross_entropy(state @ table.T, target)``. Under autocast the three matrix products of a block run in the
+    autocast type (bf16 is about three times as fast on a CPU that has it); the softmax itself stays in float32.
+
+    Args:
+        state: [N, D].
+        table: [V, D].
+        target: [N] int64 rows of the table.
+
+    Returns:
+        Scalar; 0 (with gradient 0) when N is 0.
+    """
+    if not len(state):
+        return state.sum() + table.sum() * 0.0
+    with_type = state.float() if state.dtype in (torch.bfloat16, torch.float16) else state
+    return _FullSoftmax.apply(with_type, table, target)  # type: ignore[return-value]
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Forward computes the loss and, where wanted, both gradients; backward scales them."""
+
+    @staticmethod
+    def forward(ctx, state: Tensor, table: Tensor, target: Tensor) -> Tensor:
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        grad_state = torch.empty_like(state) if wanted else None
+        grad_table = torch.zeros_like(table) if wanted else None
+        device = state.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else state.dtype
+        narrow, total = table.to(low), state.new_zeros(())
+        for start in range(0, len(state), BLOCK):
+            rows = slice(start, start + BLOCK)
+            block, own = state[rows].to(low), target[rows].unsqueeze(1)
+            logits = (block @ narrow.T).to(state.dtype)
+            logits -= logits.amax(1, keepdim=True)
+            chosen = logits.gather(1, own)
+            logits.exp_()
+            mass = logits.sum(1, keepdim=True)
+            total += (mass.log() - chosen).sum()
+            if grad_state is not None and grad_table is not None:
+                logits /= mass * len(state)
+                logits.scatter_add_(1, own, logits.new_full(own.shape, -1 / len(state)))
+                logits = logits.to(low)
+                grad_state[rows] = logits @ narrow
+                grad_table += logits.T @ block
+        if wanted:
+            ctx.save_for_backward(grad_state, grad_table)
+        return total / len(state)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_state, grad_table = ctx.saved_tensors
+        return grad_state * grads[0], grad_table * grads[0], None
+
+
+def sampled_softmax(
+    positive: Tensor, negative: Tensor, log_q_positive: Tensor | None = None, log_q_negative: Tensor | None = None
+) -> Tensor:
+    """Softmax over the positive and sampled negatives, corrected for how they were sampled.
+
+    −mean_b ln( e^{s_b} / (e^{s_b} + Σ_n e^{s_bn}) ), s = ŷ − ln q. With logQ it estimates the softmax over all videos
+    when video j is drawn with chance q_j (Bengio and Senécal, 2008, https://doi.org/10.1109/TNN.2007.912312; in
+    recommenders Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996). Uniform q cancels.
+
+    Args:
+        positive: scores of chosen videos, [B] or [B, 1].
+        negative: scores of sampled videos, [B, N]; -inf takes one out.
+        log_q_positive: ln q of the chosen videos, [B] or [B, 1]; no correction when None.
+        log_q_negative: ln q of the sampled ones, broadcastable to [B, N].
+    """
+    positive = positive.reshape(-1, 1)
+    if log_q_positive is not None:
+        positive = positive - log_q_positive.reshape(-1, 1)
+    if log_q_negative is not None:
+        negative = negative - log_q_negative
+    logits = torch.cat([positive, negative], 1)
+    return (logits.logsumexp(1) - logits[:, 0]).mean()
+
+
+def in_batch_log_q(graph: MultimodalGraph, videos: Tensor) -> Tensor:
+    """ln q of each video [B], q the chance that a random training pair of the graph holds it; one not chosen counts 1.
+
+    What the in-batch softmax takes off its columns, since its negatives come in proportion to popularity (Yi et al.,
+    RecSys 2019, https://doi.org/10.1145/3298689.3346996).
+    """
+    return log_q(graph.seen.transpose().degree(), videos)

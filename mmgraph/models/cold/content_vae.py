@@ -1,0 +1,190 @@
+"""ContentVAE: a latent that interactions and content agree on, so that content alone can stand in for a new video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import embedding_l2, kl_gaussian
+from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows, warm_videos
+from mmgraph.models.cold.base import ContentModel, rarity
+from mmgraph.nn.content import ContentInput, Experts
+from mmgraph.nn.vae import LOG_VAR_RANGE, anneal, reparameterise
+from mmgraph.ops import CSR, in_batch_logits, propagate, spmm
+
+if TYPE_CHECKING:
+    from mmgraph.data.dataset import Features
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class ContentVAE(ContentModel):
+    """Cold start by a conditional VAE: q(z | x) from who watched a video, p(z | g) from what it is made of.
+
+    - prior p(z | g): a product of Gaussian experts, one a modality (generation metadata, text, picture, sound …),
+      over those present (:class:`mmgraph.nn.content.Experts`);
+    - posterior q(z | x, g) = N( E[z | g] + r_v, σ²(r_v) ), r_v the video's collaborative state: id embeddings
+      propagated over the graph (LightGCN, ``num_layers``). So content and collaboration live in one space, and the KL
+      keeps them near;
+    - user: s_u = n(Σ_{j∈N(u)} d_j^−α E[z | g_j]) + r_u, n(·) of norm √D. In training the profile leaves out the video
+      being predicted, or z would learn to recognise itself;
+    - score: ŷ_uv = cos(s_u W, z_v) / τ, W starting at the identity; σ(a ŷ + b) once calibrated
+      (:class:`mmgraph.models.ColdStart`).
+
+    Loss, a mean over observed pairs: ``nll`` = −E_q ln p(v | u, z), p the softmax over the batch's videos with logQ
+    correction; ``kl`` = β(t) · KL(q ‖ p) / d_v (so that Σ over pairs counts each video's KL once: nll + kl is the
+    negative ELBO at β = 1); ``cold`` = the same −ln p with z = E[z | g], modalities dropped at random; ``align`` = 1
+    − cos between that and the posterior's mean, held fixed. β rises as in :func:`mmgraph.nn.anneal`.
+
+    At serving a cold video is z = E[z | g, content present]: closed form, for any subset of modalities. The AIGC
+    article that mmgraph began from decodes raw generation parameters as if they were a latent; here they have an
+    encoder.
+
+    Args:
+        graph: gives U, V, the features' widths, statistics and principal axes.
+        embedding_dim: D, width of z.
+        modalities: which to read; all by default.
+        weights: modality -> factor on its input; 1 where left out.
+        whiten: modalities to whiten (:class:`mmgraph.nn.ContentInput`).
+        num_layers: of the propagation behind r.
+        power: α.
+        temperature: τ.
+        beta: last β.
+        anneal_steps: batches over which it rises.
+        cold: weight of the content path.
+        align: weight of the alignment.
+        modality_dropout: chance that a video's modality is hidden in the content path (never all of them).
+        l2: weight of the L2 of the users' id rows.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        modalities: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        whiten: Sequence[str] = (),
+        num_layers: int = 1,
+        power: float = 0.5,
+        temperature: float = 0.2,
+        beta: float = 1.0,
+        anneal_steps: int = 500,
+        cold: float = 1.0,
+        align: float = 0.1,
+        modality_dropout: float = 0.3,
+        l2: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.content = ContentInput(graph, modalities, weights, whiten)
+        self.experts = Experts(graph, self.content, embedding_dim)
+        self.num_layers, self.power, self.temperature = num_layers, power, temperature
+        self.beta, self.anneal_steps, self.cold, self.align = beta, anneal_steps, cold, align
+        self.modality_dropout, self.l2 = modality_dropout, l2
+        self.identity = nn.Parameter(0.1 * torch.randn(graph.num_users + graph.num_videos, embedding_dim))
+        self.spread = nn.Linear(embedding_dim, embedding_dim)
+        nn.init.normal_(self.spread.weight, std=1e-2)
+        nn.init.constant_(self.spread.bias, -2.0)
+        self.map = nn.Parameter(torch.eye(embedding_dim))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def prior(self, features: Mapping[str, Features]) -> tuple[Tensor, Tensor]:
+        """μ and ln σ² of p(z | g), each [n, D], of any videos and any subset of modalities."""
+        return self.experts(*self.content(features))
+
+    def embed(self, features: Mapping[str, Features]) -> Tensor:
+        """Unit rows [n, D]: E[z | g, content present]."""
+        return F.normalize(self.prior(features)[0], dim=1)
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """user [U, D] of length 1/τ; video [V, D], unit rows of E[z | x, g], or E[z | g] for cold ones; or ``rows``."""
+        mean = self.experts(*self.content.of(graph))[0]
+        residual = self._residuals(graph, rows)
+        watched = spmm(graph.seen, mean * rarity(graph, self.power), rows=rows.user)
+        video = rows.of_videos(mean) + residual.video
+        return Embeddings(self._user(watched, residual.user), F.normalize(video, dim=1))
+
+    @torch.no_grad()
+    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
+        """The profile of what people clicked, without an id.
+
+        Raises:
+            ValueError: no clicks.
+        """
+        if (clicks := people.click_matrix(graph.num_videos)) is None:
+            raise ValueError("ContentVAE reads clicks: a profile alone is not enough")
+        mean = self.experts(*self.content.of(graph))[0]
+        user = self._user(spmm(clicks, mean * rarity(graph, self.power)), mean.new_zeros(()))
+        return Embeddings(user, self.encode(graph).video)
+
+    def _user(self, watched: Tensor, residual: Tensor) -> Tensor:
+        state = F.normalize(watched, dim=-1) * watched.shape[-1] ** 0.5 + residual
+        return F.normalize(state @ self.map, dim=-1) / self.temperature
+
+    def _residuals(self, graph: MultimodalGraph, rows: Rows) -> Embeddings:
+        """r of users [U, D] and videos [V, D], or of rows; 0 for a cold video, whose id was never trained."""
+        table, at = pad_rows(self.identity, graph.num_users + graph.num_videos), rows.stacked(graph)
+        if self.num_layers:
+            out = propagate(graph.adjacency("interacts", norm="sym"), table, self.num_layers, rows=at)
+        else:
+            out = table if at is None else table[at]
+        user, video = rows.split(graph, out)
+        return Embeddings(user, video * rows.of_videos(warm_videos(graph)).unsqueeze(1))
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """``nll``, ``kl``, ``cold``, ``align`` and ``l2``."""
+        user, user_at = torch.unique(batch.user, return_inverse=True)
+        video, video_at = torch.unique(batch.positive, return_inverse=True)
+        residual_user, residual_video = self._residuals(graph, Rows(user, video))
+
+        # content of the batch's videos and of everything its users watched, each once
+        watched, _ = graph.seen.select(user)
+        need = torch.unique(torch.cat([watched.indices.long(), video]))
+        x, present = self.content.of(graph, need)
+        mean, log_var = self.experts(x, present)
+        share = rarity(graph, self.power)[need]
+        local = CSR(watched.indptr, torch.searchsorted(need, watched.indices.long()), None, (len(user), len(need)))
+        at = torch.searchsorted(need, video)
+        profile = spmm(local, mean * share)[user_at] - (mean * share)[at][video_at]
+        query = self._user(profile, residual_user[user_at])
+
+        posterior = mean[at] + residual_video
+        posterior_log_var = self.spread(residual_video).clamp(*LOG_VAR_RANGE)
+        partial = self.experts(*self._hide({m: v[at] for m, v in x.items()}, {m: p[at] for m, p in present.items()}))[0]
+        degree = graph.seen.transpose().degree()
+        kl = kl_gaussian(
+            *(rows[video_at] for rows in (posterior, posterior_log_var, mean[at], log_var[at])),
+            weight=1.0 / degree[batch.positive].clamp_min(1),
+        )
+        beta = anneal(self.step, self.beta, self.anneal_steps)
+        if self.training:
+            self.step += 1
+        z = reparameterise(posterior, posterior_log_var)
+        gap = 1 - F.cosine_similarity(partial, posterior.detach(), dim=1).mean()
+        l2 = embedding_l2(len(batch.user), self.identity[user])
+        return {
+            "nll": self._nll(query, z[video_at], batch.positive, degree),
+            "kl": beta * kl,
+            "cold": self.cold * self._nll(query, partial[video_at], batch.positive, degree),
+            "align": self.align * gap,
+            "l2": self.l2 * l2,
+        }
+
+    def _hide(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Modalities hidden at random, each with chance ``modality_dropout``; every video keeps one that it has."""
+        if not self.training or not self.modality_dropout:
+            return x, present
+        here = torch.stack(list(present.values()), 1)
+        luck = torch.rand(here.shape, device=here.device) * here
+        keep = here & ((luck >= self.modality_dropout) | (luck == luck.amax(1, keepdim=True)))
+        return x, dict(zip(present, keep.unbind(1), strict=True))
+
+    def _nll(self, query: Tensor, z: Tensor, videos: Tensor, degree: Tensor) -> Tensor:
+        logits = in_batch_logits(query @ F.normalize(z, dim=1).T, videos, degree)
+        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

@@ -1,0 +1,111 @@
+"""DSSM: two towers, a cosine, and the rest of the batch as negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows
+from mmgraph.nn.heads import CosineHead
+from mmgraph.nn.profile import profile_mean
+from mmgraph.objectives import Objective, SampledSoftmax
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class DSSM(Recommender):
+    """Two towers, one for users and one for videos, scored by cosine / τ, trained by an in-batch softmax with logQ.
+
+    Huang et al., "Learning Deep Structured Semantic Models", CIKM 2013, https://doi.org/10.1145/2505515.2505665; the
+    in-batch softmax and its correction for popularity as in Yi et al., RecSys 2019,
+    https://doi.org/10.1145/3298689.3346996. Video tower: MLP(id_v + Σ_m present_m W_m f_v^m). User tower: MLP(id_u +
+    W x_u + mean of the inputs of the watched videos), x_u the user's profile (``graph["user"].x``) where the graph has
+    them. Each MLP: D → hidden → D, with a skip connection. In training the mean leaves out the video being predicted,
+    which a user who comes tomorrow has not watched either.
+
+    Args:
+        graph: gives U, V, the features' widths and the profiles'.
+        embedding_dim: D.
+        hidden: width of each tower's middle layer.
+        temperature: τ.
+        modalities: which the video tower reads; all of the graph's by default.
+        objective: one other than the in-batch softmax with logQ.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        hidden: int = 128,
+        temperature: float = 0.1,
+        modalities: Sequence[str] | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(CosineHead(temperature), objective or SampledSoftmax(log_q=True))
+        self.modalities = graph.modalities if modalities is None else list(modalities)
+        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
+        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
+        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.user_tower = _tower(embedding_dim, hidden)
+        self.video_tower = _tower(embedding_dim, hidden)
+        width = graph["user"].x.shape[1] if "x" in graph["user"] else 0
+        self.profile = nn.Linear(width, embedding_dim, bias=False) if width else None
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """The towers' outputs: user [U, D], video [V, D], or rows of them."""
+        content = self._content(graph)
+        user = self._own(graph, rows.user) + profile_mean(graph.seen, content, rows.user)
+        return self._towers(user, rows.of_videos(content))
+
+    def _content(self, graph: MultimodalGraph) -> Tensor:
+        """The video tower's inputs, [V, D]."""
+        content = self.video
+        for m in self.modalities:
+            feature = graph.features(m)
+            content = content + self.project[m](feature.values) * feature.present.unsqueeze(1)
+        return content
+
+    def _own(self, graph: MultimodalGraph, users: Tensor | None) -> Tensor:
+        rows = Rows(users)
+        own = rows.of_users(self.user)
+        return own if self.profile is None else own + self.profile(rows.of_users(graph["user"].x))
+
+    def _towers(self, user: Tensor, video: Tensor) -> Embeddings:
+        return Embeddings(user + self.user_tower(user), video + self.video_tower(video))
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms: ``softmax``."""
+        rows, at = batch_rows(batch, self.objective)
+        content = self._content(graph)
+        # one row a pair: its profile leaves out its own video
+        user = self._own(graph, batch.user) + profile_mean(graph.seen, content, batch.user, without=batch.positive)
+        emb = self._towers(user, rows.of_videos(content))
+        each = torch.arange(len(batch.user), device=batch.user.device)
+        return self.ranking_loss(graph, emb, Rows(batch.user, rows.video), at._replace(user=each))
+
+    @torch.no_grad()
+    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
+        """The user tower without an id, from clicks and, where the model has profiles, from a profile.
+
+        Raises:
+            ValueError: nothing that the tower reads.
+        """
+        content, clicks = self._content(graph), people.click_matrix(graph.num_videos)
+        user = content.new_zeros(len(people), content.shape[1])
+        if clicks is None and (self.profile is None or people.features is None):
+            raise ValueError("DSSM reads clicks" + ("" if self.profile is None else " and profiles"))
+        if clicks is not None:
+            user = user + profile_mean(clicks, content)
+        if self.profile is not None and people.features is not None:
+            user = user + self.profile(people.features.to(user))
+        return self._towers(user, content)
+
+
+def _tower(width: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))

@@ -1,0 +1,111 @@
+"""FREEDOM: a frozen graph of alike videos beside a user–video graph whose edges are thinned at each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.heads import Head
+from mmgraph.objectives import Objective
+from mmgraph.ops import propagate
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import EdgeType, MultimodalGraph
+
+
+class FREEDOM(Recommender):
+    """FREEDOM: LightGCN on the user–video graph plus propagation over a frozen kNN graph of the videos' features.
+
+    Zhou and Shen, "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation",
+    ACM MM 2023, https://arxiv.org/abs/2211.06924. u = mean of the layers of LightGCN; v the same plus S^L e_v, S the
+    ``similar_<modality>`` edges of all modalities together. L = L_bpr(u, v) + λ Σ_m L_bpr(u, W_m f_v^m).
+
+    Both graphs come from transforms, none is kept here. S, with a ``share`` a modality (.1 of pictures and .9 of text
+    in the paper; its public code counts a video among its k)::
+
+        transforms=(ModalityKNN("visual", 9, "binary", loops=True, share=0.1), …)
+        epoch_transforms=(EdgeDrop(0.8, degree_sensitive=True),)
+
+    The second keeps edges with chances ∝ 1/sqrt(d_u d_v) while training; at test the graph is whole. Unlike the public
+    code, features stay as they are (there they are trained too); a pair lacking a modality is left out of its term.
+
+    Args:
+        graph: gives U, V and the features' widths; must have the ``similar_<modality>`` edges.
+        embedding_dim: D.
+        num_layers: of the user–video graph.
+        num_similar_layers: L.
+        content: λ; 0 leaves the terms out.
+        modalities: which to use; all of the graph's by default.
+        edge_types: what the user–video graph is made of; ``("interacts", ("video", "belongs_to", "tag"))`` reads tags.
+        head: a head other than the dot product, for L_bpr(u, v).
+        objective: one other than BPR for L_bpr(u, v).
+
+    Raises:
+        ValueError: no modality to work with, or one without its ``similar_`` edges.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 2,
+        num_similar_layers: int = 1,
+        content: float = 1e-3,
+        modalities: Sequence[str] | None = None,
+        edge_types: Sequence[EdgeType | str] = ("interacts",),
+        head: Head | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(head, objective)
+        self.modalities, self.content = chosen_modalities(graph, modalities), content
+        self.num_layers, self.num_similar_layers = num_layers, num_similar_layers
+        self.similar = [("video", f"similar_{m}", "video") for m in self.modalities]
+        if missing := [r for _, r, _ in self.similar if ("video", r, "video") not in graph.edge_types]:
+            raise ValueError(f"FREEDOM reads {missing}, which this graph lacks: apply ModalityKNN first")
+        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
+        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
+        self.edge_types = list(edge_types)
+        types = [t for t in graph.offsets(self.edge_types) if t not in ("user", "video")]
+        made = {t: torch.empty(int(graph[t].num_nodes), embedding_dim) for t in types}
+        self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_uniform_(table)) for t, table in made.items()})
+        # no bias: it would cancel in BPR
+        widths = {m: graph.feature_dims[m] for m in self.modalities if content}
+        self.project = nn.ModuleDict({m: nn.Linear(w, embedding_dim, bias=False) for m, w in widths.items()})
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """User [U, D], video [V, D], or the rows of them (all that the last layer of either graph computes)."""
+        every = torch.cat([self.user, self.video, *self.entity.values()])
+        adjacency = graph.adjacency(self.edge_types, norm="sym")
+        user, video = rows.split(graph, propagate(adjacency, every, self.num_layers, rows=rows.stacked(graph)))
+        last = [0.0] * self.num_similar_layers + [1.0]
+        alike = graph.adjacency(self.similar, norm=None)
+        near = propagate(alike, self.video, self.num_similar_layers, weights=last, rows=rows.video)
+        return Embeddings(user, video + near)
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms (``bpr``) and, with λ > 0, ``content``."""
+        rows, at = batch_rows(batch, self.objective)
+        emb = self.encode(graph, rows)
+        terms = self.ranking_loss(graph, emb, rows, at)
+        if self.content:
+            each = [self._content_bpr(graph, m, emb.user[at.user], batch) for m in self.modalities]
+            terms["content"] = self.content * torch.stack(each).sum()
+        return terms
+
+    def _content_bpr(self, graph: MultimodalGraph, modality: str, user: Tensor, batch: PairBatch) -> Tensor:
+        """BPR of the users [B, D] against the projected features, over the pairs that have both."""
+        if not batch.negative.shape[-1]:
+            raise ValueError("FREEDOM's content term compares pairs: take an objective with negatives, or content=0")
+        feature, negative = graph.features(modality), batch.negative.expand(len(batch.user), -1)
+        videos, place = torch.unique(torch.cat([batch.positive.unsqueeze(1), negative], 1), return_inverse=True)
+        content = self.project[modality](F.embedding(videos, feature.values))
+        scores = torch.linalg.vecdot(F.embedding(place, content), user.unsqueeze(1))
+        both = feature.present[batch.positive].unsqueeze(1) & feature.present[negative]
+        return (F.softplus(scores[:, 1:] - scores[:, :1]) * both).sum() / both.sum().clamp_min(1)

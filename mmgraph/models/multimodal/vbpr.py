@@ -1,0 +1,77 @@
+"""VBPR: matrix factorisation with a second half of the embedding read off the videos' content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import embedding_l2
+from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.heads import Head
+from mmgraph.objectives import Objective
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class VBPR(Recommender):
+    """VBPR: ŷ_uv = γ_uᵀ γ_v + θ_uᵀ E f_v + β_v + β'ᵀ f_v, trained by BPR.
+
+    He and McAuley, "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback", AAAI 2016,
+    https://arxiv.org/abs/1510.01784. As one dot product: a user is [γ_u ; θ_u ; 1], a video
+    [γ_v ; E f_v ; β_v + β'ᵀ f_v], each of width 2D + 1. With several modalities f_v is all of them side by side; one
+    that a video lacks counts as 0.
+
+    The users' biases and the global one, which the paper prints too, cancel in BPR and are left out. The L2 counts
+    each row of the batch once; E and β' have none.
+
+    Args:
+        graph: gives U, V and the features' widths.
+        embedding_dim: D, of either half.
+        l2: weight of ½‖γ, θ, β of the batch‖² / B.
+        modalities: which to read; all of the graph's by default.
+        head: a head other than the dot product.
+        objective: one other than BPR.
+
+    Raises:
+        ValueError: no modality to work with.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        l2: float = 1e-4,
+        modalities: Sequence[str] | None = None,
+        head: Head | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(head, objective)
+        self.modalities, self.l2 = chosen_modalities(graph, modalities), l2
+        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, 2 * embedding_dim)))
+        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
+        self.bias = nn.Parameter(torch.zeros(graph.num_videos, 1))
+        # E and, as one more output, β': the features are read once for both
+        widths = {m: graph.feature_dims[m] for m in self.modalities}
+        self.project = nn.ModuleDict({m: nn.Linear(w, embedding_dim + 1, bias=False) for m, w in widths.items()})
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """User [U, 2D + 1], video [V, 2D + 1], or the given rows; only these videos' features are read."""
+        read = [self.project[m](rows.of_videos(graph.features(m).values)) for m in self.modalities]
+        content = torch.stack(read).sum(0)
+        tail = content[:, -1:] + rows.of_videos(self.bias)
+        video = torch.cat([rows.of_videos(self.video), content[:, :-1], tail], 1)
+        return Embeddings(F.pad(rows.of_users(self.user), (0, 1), value=1.0), video)
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms (``bpr``) and ``l2``."""
+        rows, at = batch_rows(batch, self.objective)
+        terms = self.ranking_loss(graph, self.encode(graph, rows), rows, at)
+        own = rows.of_users(self.user), rows.of_videos(self.video), rows.of_videos(self.bias)
+        return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *own)}

@@ -1,0 +1,313 @@
+"""Objectives: how the scores of a batch become named loss terms, and which negatives a batch needs.
+
+An objective is an argument of every trained model::
+
+    LightGCN(graph, objective=SampledSoftmax(temperature=0.12, cosine=True))
+    SASRec(graph, objective=BCE(negatives=1))
+
+To write one, subclass :class:`Objective`: say what to draw and give the terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgraph.graph.samplers import Draws
+from mmgraph.losses import bce, bpr, sampled_softmax, softmax_cross_entropy
+from mmgraph.losses.softmax import in_batch_log_q
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+    from mmgraph.nn.heads import Head
+
+
+class Examples(NamedTuple):
+    """A batch as an objective reads it: B examples of a user's state and the video they chose.
+
+    Attributes:
+        state: [B, S], what the head compares with videos (:meth:`mmgraph.nn.Head.draw`).
+        video: [n, D], the rows of the videos that the batch reads, or of all V.
+        positive: [B] int64 places in ``video``.
+        negative: [B, N] int64 places in ``video``; [N] where the whole batch shares them.
+        user_row: [B] int64 rows of the users in the graph.
+        video_row: [n] int64 rows of ``video`` in the graph; None: all V, in their order.
+    """
+
+    state: Tensor
+    video: Tensor
+    positive: Tensor
+    negative: Tensor
+    user_row: Tensor
+    video_row: Tensor | None
+
+    def rows_of(self, place: Tensor) -> Tensor:
+        """Rows in the graph of places in ``video``, any shape."""
+        return place if self.video_row is None else self.video_row[place]
+
+    def scores(self, head: Head) -> tuple[Tensor, Tensor]:
+        """Scores of the positives [B, 1] and of the negatives [B, N]."""
+        if self.negative.dim() == 1:
+            own = head.compare(self.state, F.embedding(self.positive.unsqueeze(1), self.video))
+            return own, head.compare(self.state, F.embedding(self.negative, self.video))
+        places = torch.cat([self.positive.unsqueeze(1), self.negative], 1)
+        scores = head.compare(self.state, F.embedding(places, self.video))
+        return scores[:, :1], scores[:, 1:]
+
+    def unit(self) -> Examples:
+        """The same with states and videos of norm 1."""
+        return self._replace(state=F.normalize(self.state, dim=-1), video=F.normalize(self.video, dim=-1))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Base of the objectives: a value without weights, called with a batch's examples.
+
+    Attributes:
+        every_video: the batch is compared with the whole catalogue.
+    """
+
+    every_video: ClassVar[bool] = False
+
+    @property
+    def draws(self) -> Draws:
+        """Which negatives the sampler draws; none by default."""
+        return Draws(0)
+
+    def check(self, head: Head) -> None:
+        """Refuses a head that it cannot train.
+
+        Raises:
+            ValueError: says why, and what to use instead.
+        """
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """Named scalar terms, each a mean over the examples.
+
+        Args:
+            head: compares states with videos.
+            examples: the batch.
+            graph: gives how often each video was chosen.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no terms")
+
+
+def _at_least(name: str, value: float, least: float, *, above: bool = False) -> None:
+    fine = value > least if above else value >= least
+    if isinstance(value, bool) or not fine:  # NaN compares False too
+        raise ValueError(f"{name} must be {'above' if above else 'at least'} {least:g}, got {value!r}")
+
+
+def _needs_rows(objective: Objective, head: Head) -> None:
+    if not head.compares_rows:
+        raise ValueError(
+            f"{type(objective).__name__} compares rows, which {type(head).__name__} does not: use a dot product, or an "
+            "objective on scores (BPR, BCE, SampledSoftmax)"
+        )
+
+
+@dataclass(frozen=True)
+class BPR(Objective):
+    """Bayesian personalised ranking: ``bpr`` = −mean ln σ(ŷ_ui − ŷ_uj) (:func:`mmgraph.losses.bpr`).
+
+    Args:
+        negatives: N, videos a pair that the user has no edge to, uniform.
+    """
+
+    negatives: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self.negatives, 1)
+
+    @property
+    def draws(self) -> Draws:
+        """N for each pair."""
+        return Draws(self.negatives)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``bpr``."""
+        return {"bpr": bpr(*examples.scores(head))}
+
+
+@dataclass(frozen=True)
+class BCE(Objective):
+    """Binary cross-entropy on scores as logits, positives and negatives together (:func:`mmgraph.losses.bce`).
+
+    Args:
+        negatives: N, as in :class:`BPR`.
+    """
+
+    negatives: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self.negatives, 1)
+
+    @property
+    def draws(self) -> Draws:
+        """N for each pair."""
+        return Draws(self.negatives)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``bce``."""
+        return {"bce": bce(*examples.scores(head))}
+
+
+@dataclass(frozen=True)
+class SampledSoftmax(Objective):
+    """Softmax over the positive and a sample: −mean ln( e^{s⁺} / (e^{s⁺} + Σ_j e^{s_j}) ), s = ŷ/τ − ln q.
+
+    Three samples: the other positives of the batch (``negatives`` = 0; Wu et al., "On the Effectiveness of Sampled
+    Softmax Loss for Item Recommendation", TOIS 2024, https://arxiv.org/abs/2201.02327), N videos for each pair, or N
+    videos that the batch shares. With ``log_q`` it estimates the softmax over all videos (Yi et al., RecSys 2019,
+    https://doi.org/10.1145/3298689.3346996); without, popular videos are pushed down as they come up more often.
+
+    ``cosine`` trains on cos(u, v)/τ while the model ranks with its own head: with a graph model under a dot product
+    that restores what the cosine discards, and is the quickest way known to a good LightGCN.
+
+    ``exponent`` c gives BSL's form, −s⁺ + c · ln Σ_j e^{s_j} over the negatives alone (Wu et al., "BSL: Understanding
+    and Improving Softmax Loss for Recommendation", ICDE 2024, https://arxiv.org/abs/2312.12882, c = τ_1/τ_2 up to a
+    scale); at c = 1 that is the softmax without its positive in the denominator.
+
+    Args:
+        negatives: N; 0 for the batch.
+        shared: the N videos are drawn once for the batch, from q_v ∝ (count of v + 1)^``power``, whether or not a user
+            has seen them; a positive is never its own negative.
+        power: of ``shared``: 0 is uniform, 1 popularity.
+        temperature: τ.
+        cosine: as above.
+        log_q: take ln q off; of no effect where draws are uniform.
+        exponent: c; None for the softmax with its positive in the denominator.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    negatives: int = 0
+    shared: bool = False
+    power: float = 0.5
+    temperature: float = 1.0
+    cosine: bool = False
+    log_q: bool = False
+    exponent: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self.negatives, 0)
+        _at_least("temperature", self.temperature, 0, above=True)
+        _at_least("power", self.power, 0)
+        if self.exponent is not None:
+            _at_least("exponent", self.exponent, 0, above=True)
+        if self.shared and not self.negatives:
+            raise ValueError("shared needs negatives of at least 1; without any, the batch's positives are the sample")
+
+    @property
+    def draws(self) -> Draws:
+        """Nothing, N for each pair, or N for the batch."""
+        return Draws(self.negatives, shared=self.shared, power=self.power if self.shared else 0.0)
+
+    def check(self, head: Head) -> None:
+        """With ``cosine``: a head that compares rows."""
+        if self.cosine:
+            _needs_rows(self, head)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``softmax``."""
+        own, other = self.logits(head, examples.unit() if self.cosine else examples, graph)
+        if self.exponent is None:
+            return {"softmax": sampled_softmax(own, other)}
+        return {"softmax": (self.exponent * other.logsumexp(1) - own.squeeze(1)).mean()}
+
+    def logits(self, head: Head, examples: Examples, graph: MultimodalGraph) -> tuple[Tensor, Tensor]:
+        """Scores over τ, corrected, of positives [B, 1] and of the sample [B, N or B]; -inf where it is no negative."""
+        if self.negatives:
+            own, other = (s / self.temperature for s in examples.scores(head))
+            if self.log_q and self.shared:
+                row = examples.rows_of(examples.negative)
+                other = other - (self.draws.share(graph)[row] * self.negatives).log()
+            if self.shared:
+                other = other.masked_fill(examples.negative == examples.positive.unsqueeze(1), -torch.inf)
+            return own, other
+        scores = head.compare(examples.state, F.embedding(examples.positive, examples.video)) / self.temperature
+        if self.log_q:
+            scores = scores - in_batch_log_q(graph, examples.rows_of(examples.positive))
+        same = examples.positive.unsqueeze(0) == examples.positive.unsqueeze(1)
+        return scores.diagonal().unsqueeze(1), scores.masked_fill(same, -torch.inf)
+
+
+@dataclass(frozen=True)
+class FullSoftmax(Objective):
+    """Softmax over the whole catalogue: ``softmax`` = −mean ln softmax(ŷ/τ)_v.
+
+    See :func:`mmgraph.losses.softmax_cross_entropy`. Its logits are never held: it costs time, B · V · D, not memory.
+
+    Args:
+        temperature: τ.
+        cosine: train on cos(u, v)/τ; the model ranks with its own head.
+    """
+
+    every_video: ClassVar[bool] = True
+    temperature: float = 1.0
+    cosine: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("temperature", self.temperature, 0, above=True)
+
+    def check(self, head: Head) -> None:
+        """A head that compares rows: the gradient is formed for dot products."""
+        _needs_rows(self, head)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``softmax``."""
+        if self.cosine:
+            examples = examples.unit()
+        else:
+            state, video = head.factors(examples.state, examples.video) or (examples.state, examples.video)
+            examples = examples._replace(state=state, video=video)
+        state = examples.state if self.temperature == 1 else examples.state / self.temperature
+        return {"softmax": softmax_cross_entropy(state, examples.video, examples.positive)}
+
+
+@dataclass(frozen=True)
+class AlignmentUniformity(Objective):
+    """DirectAU: chosen pairs near each other, users apart, videos apart, on the unit sphere; no negatives.
+
+    Wang et al., "Towards Representation Alignment and Uniformity in Collaborative Filtering", KDD 2022,
+    https://arxiv.org/abs/2206.12811. ``align`` = mean ‖u − v‖²;  ``uniform`` = γ · ½ (l(users) + l(videos)), l(X) = ln
+    mean_{x ≠ y} e^{−2‖x − y‖²}. A user or video that a batch names twice stands in l once; the public code counts each
+    mention, so that a pair of the same row (distance 0) weighs as if two rows had collapsed.
+
+    Args:
+        gamma: γ.
+    """
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least("gamma", self.gamma, 0)
+
+    def check(self, head: Head) -> None:
+        """A head that compares rows."""
+        _needs_rows(self, head)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``align`` and ``uniform``."""
+        unit = examples.unit()
+        align = (unit.state - F.embedding(unit.positive, unit.video)).square().sum(1).mean()
+        order = torch.unique(unit.user_row, return_inverse=True)[1]
+        first = torch.full((int(order.max()) + 1,), len(order), device=order.device).scatter_reduce_(
+            0, order, torch.arange(len(order), device=order.device), "amin"
+        )
+        users, videos = unit.state[first], F.embedding(torch.unique(unit.positive), unit.video)
+        return {"align": align, "uniform": self.gamma * (_uniformity(users) + _uniformity(videos)) / 2}
+
+
+def _uniformity(rows: Tensor) -> Tensor:
+    """ln mean over pairs of distinct unit rows of e^{−2‖x − y‖²}; 0 where there is no pair."""
+    if len(rows) < 2:
+        return rows.sum() * 0.0
+    # ‖x − y‖² = 2 − 2 xᵀy
+    gain = (4 * (rows @ rows.T - 1)).masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), -torch.inf)
+    return gain.flatten().logsumexp(0) - torch.log(gain.new_tensor(float(len(rows) * (len(rows) - 1))))

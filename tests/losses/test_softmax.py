@@ -1,0 +1,99 @@
+"""Full and sampled softmax over the catalogue."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from mmgraph.losses import sampled_softmax, softmax, softmax_cross_entropy
+
+
+def example(rows: int = 600, videos: int = 40, dim: int = 5):
+    generator = torch.Generator().manual_seed(0)
+    state = torch.randn(rows, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(videos, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    return state, table, torch.randint(videos, (rows,), generator=generator)
+
+
+def test_full_softmax_equals_cross_entropy_gradients_included():
+    """600 rows are three blocks, the last of them partial."""
+    state, table, target = example()
+    assert softmax.BLOCK < 600
+    loss = softmax_cross_entropy(state, table, target)
+    (3 * loss).backward()
+    mine = state.grad.clone(), table.grad.clone()
+    state.grad = table.grad = None
+    expected = F.cross_entropy(state @ table.T, target)
+    (3 * expected).backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(mine[0], state.grad)
+    torch.testing.assert_close(mine[1], table.grad)
+
+
+def test_full_softmax_of_great_scores_is_finite():
+    state, table, target = example()
+    loss = softmax_cross_entropy(1e4 * state, table, target)
+    loss.backward()
+    assert loss.isfinite()
+    assert state.grad.isfinite().all()
+
+
+def sampled(state, table, target, negative, log_count):
+    """As the objective forms it from a sample that the batch shares: the positive is never its own negative."""
+    own = (state * table[target]).sum(1, keepdim=True)
+    other = (state @ table[negative].T - log_count).masked_fill(negative == target.unsqueeze(1), -torch.inf)
+    return sampled_softmax(own, other)
+
+
+def test_no_rows_cost_nothing():
+    state, table, target = example()
+    out = softmax_cross_entropy(state[:0], table, target[:0])
+    assert out.item() == 0
+    out.backward()
+    assert table.grad.abs().sum() == 0
+
+
+def test_full_softmax_without_gradients():
+    state, table, target = example()
+    with torch.no_grad():
+        loss = softmax_cross_entropy(state, table, target)
+    torch.testing.assert_close(loss, F.cross_entropy(state @ table.T, target))
+
+
+def test_full_softmax_under_autocast_is_close():
+    state, table, target = (t.float() if t.is_floating_point() else t for t in example())
+    exact = softmax_cross_entropy(state.detach(), table.detach(), target)
+    state, table = state.detach().requires_grad_(), table.detach().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = softmax_cross_entropy(state, table, target)
+    loss.backward()
+    assert abs((loss - exact).item()) < 0.02
+    assert state.grad.dtype == torch.float32
+
+
+def test_sampled_softmax_with_every_video_once_is_the_full_softmax():
+    state, table, target = example()
+    every = torch.arange(40)
+    mine = sampled(state, table, target, every, torch.zeros(40))
+    expected = F.cross_entropy(state @ table.T, target)
+    torch.testing.assert_close(mine, expected)
+    gradient = [torch.autograd.grad(loss, (state, table)) for loss in (mine, expected)]
+    for a, b in zip(*gradient, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_correction_makes_the_estimated_mass_unbiased():
+    """e^loss · e^{s_y} = e^{s_y} + Σ_j e^{s_j}/c_j; over many samples from a skewed q its mean is the full mass."""
+    state, table, target = example(rows=3)
+    state, table = state.detach(), 0.5 * table.detach()
+    q = torch.linspace(1, 20, 40).double()
+    q /= q.sum()
+    torch.manual_seed(0)
+    total = torch.zeros(3, dtype=torch.float64)
+    for _ in range(400):
+        negative = torch.multinomial(q, 200, replacement=True)
+        for i in range(3):
+            one = slice(i, i + 1)
+            loss = sampled(state[one], table, target[one], negative, (q[negative] * 200).log())
+            total[i] += loss.exp() * (state[i] @ table[target[i]]).exp()
+    torch.testing.assert_close(total / 400, (state @ table.T).exp().sum(1), rtol=0.02, atol=0)

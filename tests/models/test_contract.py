@@ -1,0 +1,67 @@
+"""Every export of mmgraph.models passes the public contract tests; a class without its contract fails."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+import mmgraph.models as zoo
+from mmgraph.graph import PairBatch
+from mmgraph.models import Embeddings, Recommender, batch_rows
+from mmgraph.objectives import FullSoftmax
+from mmgraph.testing import ModelContract
+
+# What a model needs to be trained on the checkerboard, where it is not the default.
+SETTINGS: dict[str, dict] = {
+    "Popularity": {"least": 0.0},
+}
+MODELS = [
+    value
+    for value in vars(zoo).values()
+    if inspect.isclass(value) and issubclass(value, Recommender) and value is not Recommender
+]
+CHECKS = [name for name in dir(ModelContract) if name.startswith("test_")]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("cls", MODELS)
+def test_contract(cls, check):
+    contract = type(cls.__name__, (ModelContract,), {"model": cls} | SETTINGS.get(cls.__name__, {}))()
+    getattr(contract, check)()
+    assert contract.build is not None
+
+
+def test_the_contract_notices_a_model_that_does_not_propagate():
+    """A graph model whose ``rows`` forget the graph fails."""
+
+    class Broken(zoo.LightGCN):
+        def encode(self, graph, rows=zoo.ALL):
+            whole = super().encode(graph)
+            return whole if rows.user is None else rows.of(*super().encode(graph).__class__(*(2 * t for t in whole)))
+
+    with pytest.raises(AssertionError):
+        type("Contract", (ModelContract,), {"model": Broken})().test_rows_equal_everything()
+
+
+def test_batch_rows_names_each_row_once_and_keeps_the_batch():
+    batch = PairBatch(torch.tensor([7, 2, 7]), torch.tensor([5, 5, 1]), torch.tensor([[1, 9], [9, 9], [3, 5]]))
+    rows, at = batch_rows(batch)
+    assert rows.user.tolist() == [2, 7]
+    assert rows.video.tolist() == [1, 3, 5, 9]
+    assert torch.equal(rows.user[at.user], batch.user)
+    assert torch.equal(rows.video[at.positive], batch.positive)
+    assert torch.equal(rows.video[at.negative], batch.negative)
+    every, at = batch_rows(batch, FullSoftmax())
+    assert every.video is None
+    assert torch.equal(at.positive, batch.positive)
+    shared, at = batch_rows(batch._replace(negative=torch.tensor([9, 3])))
+    assert torch.equal(shared.video[at.negative], torch.tensor([9, 3]))
+
+
+def test_embeddings_score_with_the_dot_product():
+    model = Recommender()
+    emb = Embeddings(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    assert model.score(emb, torch.tensor([0])).tolist() == [[11.0, 17.0]]
+    assert model.score(emb, torch.tensor([0]), torch.tensor([[1]])).tolist() == [[17.0]]
