@@ -23,6 +23,8 @@ from mmgraph.ops.topk import TopK, best_of, topk
 
 TABLES, HISTORY, USERS, VIDEOS = "tables.safetensors", "history.safetensors", "users.parquet", "videos.parquet"
 
+HIDDEN, DELETED, NAMELESS, ROWLESS = 1, 2, 4, 8
+
 
 class Bundle:
     """A trained model that ranks: tables, ids, what was seen. Made by :func:`load`; a value, never written to.
@@ -34,7 +36,8 @@ class Bundle:
         user: [U, D] float32, or None for a linear model.
         video: [V, D] float32; [V, V] for a linear model, row j what a click on j adds to every score.
         popularity: [V] float64, decayed counts at ``manifest.popularity_at``.
-        hidden: [V] bool, videos that are never shown.
+        gate: [V] uint8, why a video is not ranked: :data:`HIDDEN`, :data:`DELETED`, :data:`NAMELESS` (events named it,
+            nobody described it) or :data:`ROWLESS` (it has no row), added up; 0 for one that is.
         gram: [D, D] VᵀV, or None for a linear model.
         history: what each user met.
         columns: V rows: ``id``, ``title`` where the data has one, and what can be filtered by.
@@ -51,7 +54,7 @@ class Bundle:
         self.user: Tensor | None = tables.get("user")
         self.video: Tensor = tables["video"]
         self.popularity: Tensor = tables["popularity"]
-        self.hidden: Tensor = tables["hidden"]
+        self.gate: Tensor = tables["gate"]
         self.gram: Tensor | None = tables.get("gram")
         self.history = History(past["indptr"].numpy(), past["video"].numpy(), past["time"].numpy())
         self.cold = Tower(folder / "towers/cold.pt2") if manifest.cold is not None else None
@@ -69,7 +72,7 @@ class Bundle:
         wanted = {
             "video": (tuple(self.video.shape), (videos, width)),
             "popularity": (tuple(self.popularity.shape), (videos,)),
-            "hidden": (tuple(self.hidden.shape), (videos,)),
+            "gate": (tuple(self.gate.shape), (videos,)),
             "user ids": (len(self.users), users),
             "video ids": (len(self.videos), videos),
             "history": (len(self.history), users),
@@ -89,7 +92,7 @@ class Bundle:
 
     @torch.no_grad()
     def rank(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> TopK:
-        """The k best videos of known users, as rows; hidden ones never.
+        """The k best videos of known users, as rows; those behind the gate never.
 
         Raises:
             KeyError: an unknown user, with close ones.
@@ -100,7 +103,7 @@ class Bundle:
                 raise KeyError(f"unknown user {raw!r}; close to it: {self.users.close(raw) or 'none'}")
             rows.append(self.users.row[raw])
         seen = self.seen(rows) if exclude_seen else None
-        allowed = ~self.hidden
+        allowed = self.gate == 0
         if self.user is not None:
             return topk(self.user[rows], self.video, k, seen=seen, candidates=allowed)
         clicks = [torch.from_numpy(np.unique(self.history.of(row)[0])).long() for row in rows]

@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import torch
-from safetensors.torch import save
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmgraph.bundle.bundle import HISTORY, TABLES, USERS, VIDEOS, Bundle, load
+from mmgraph.bundle.bundle import Bundle, load
 from mmgraph.bundle.distil import content_tower
 from mmgraph.bundle.folder import seal, writing
 from mmgraph.bundle.manifest import FoldIn, LogPlace, Manifest, Modality, TowerFacts
 from mmgraph.bundle.scorer import Served, served
 from mmgraph.bundle.towers import ContentTower, RidgeTower, TowerError, write_tower
-from mmgraph.data.files import write_atomically
+from mmgraph.bundle.writing import write_history, write_ids, write_tables
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset
     from mmgraph.graph.multimodal import MultimodalGraph
     from mmgraph.models.base import Recommender
+    from mmgraph.ops.csr import CSR
 
 DAY = 86_400.0
 
@@ -46,6 +48,7 @@ def export(
     metrics: Mapping[str, Any] | None = None,
     passports: Mapping[str, Mapping[str, Any]] | None = None,
     log: LogPlace | None = None,
+    seen: CSR | None = None,
 ) -> Bundle:
     """Writes a bundle, whole or not at all, and reads it back.
 
@@ -62,6 +65,7 @@ def export(
         half_life: after so many seconds a click counts half for popularity.
         protocol, metrics, passports: kept in the manifest; passports by modality.
         log: what of an event log the model was trained on.
+        seen: CSR [U, V] where users have seen more than the graph's interactions, because a transform thinned them.
 
     Raises:
         RefusedModelError: a score that no table gives.
@@ -75,10 +79,9 @@ def export(
         cold, modalities = _cold_tower(model, graph, tables, place, distil, onnx, notes, passports or {})
         user, fold_in = _user_tower(model, tables, place, onnx, reg, background, notes)
         popularity, moment = _popularity(graph, half_life)
-        _write_tables(place, tables, popularity)
-        _write_history(place, graph)
-        write_atomically(place / USERS, _parquet(pl.DataFrame({"id": dataset.user_ids.ids.cast(pl.String)})))
-        write_atomically(place / VIDEOS, _parquet(video_columns(dataset)))
+        write_tables(place, tables.user, tables.video, popularity, torch.zeros(graph.num_videos, dtype=torch.uint8))
+        write_history(place, *_history(graph, seen))
+        write_ids(place, dataset.user_ids.ids, video_columns(dataset))
         from mmgraph import __version__
 
         seal(
@@ -199,19 +202,20 @@ def _popularity(graph: MultimodalGraph, half_life: float) -> tuple[Tensor, float
     return torch.zeros(graph.num_videos, dtype=torch.float64).index_add_(0, video, weight), moment
 
 
-def _write_tables(place: Path, tables: Served, popularity: Tensor) -> None:
-    out = {"video": tables.video.cpu(), "popularity": popularity}
-    out["hidden"] = torch.zeros(len(popularity), dtype=torch.bool)
-    if tables.user is not None:
-        out["user"] = tables.user.cpu()
-        out["gram"] = out["video"].T @ out["video"]
-    write_atomically(place / TABLES, save(out))
-
-
-def _write_history(place: Path, graph: MultimodalGraph) -> None:
+def _history(graph: MultimodalGraph, seen: CSR | None) -> tuple[NDArray, NDArray, NDArray]:
+    """The graph's events in order, and before them what users have seen beside those, at time 0."""
     events = graph.ordered_events()
-    arrays = {"indptr": events.indptr.cpu(), "video": events.video.cpu().int(), "time": events.time.cpu().double()}
-    write_atomically(place / HISTORY, save({name: array.contiguous() for name, array in arrays.items()}))
+    user, video, moment = (t.cpu().numpy() for t in (events.user, events.video, events.time))
+    if seen is not None:
+        pairs = seen.row_indices().cpu().numpy().astype(np.int64), seen.indices.cpu().numpy().astype(np.int64)
+        known = np.isin(pairs[0] * graph.num_videos + pairs[1], user * graph.num_videos + video)
+        more = [part[~known] for part in pairs]
+        user, video = np.concatenate([more[0], user]), np.concatenate([more[1], video])
+        moment = np.concatenate([np.zeros(len(more[0])), moment])
+    order = np.lexsort((np.arange(len(user)), moment, user))
+    indptr = np.zeros(graph.num_users + 1, np.int64)
+    np.cumsum(np.bincount(user, minlength=graph.num_users), out=indptr[1:])
+    return indptr, video[order], moment[order]
 
 
 def video_columns(dataset: Dataset) -> pl.DataFrame:
@@ -232,11 +236,3 @@ def video_columns(dataset: Dataset) -> pl.DataFrame:
             lists[video].append(raw[row])
         columns.append(pl.Series(name, lists, dtype=pl.List(pl.String)))
     return pl.DataFrame(columns)
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    import io
-
-    out = io.BytesIO()
-    frame.write_parquet(out)
-    return out.getvalue()

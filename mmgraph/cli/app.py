@@ -11,12 +11,17 @@ from mmgraph import __version__
 from mmgraph.cli import shell
 from mmgraph.cli.demo import demo
 from mmgraph.cli.encode import encode
+from mmgraph.cli.export import export
+from mmgraph.cli.ingest import ingest
 from mmgraph.cli.inspect import inspect
 from mmgraph.cli.recommend import recommend
+from mmgraph.cli.replay import replay
 from mmgraph.cli.run import run
+from mmgraph.cli.serve import serve
+from mmgraph.cli.status import status
 from mmgraph.process import prepare_process
 
-COMMANDS = (demo, run, recommend, inspect, encode)
+COMMANDS = (demo, run, recommend, inspect, encode, export, serve, ingest, status, replay)
 
 app = typer.Typer(
     name="mmgraph",

@@ -12,7 +12,7 @@ from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say, sa
 from mmgraph.cli.sources import load_experiment
 
 if TYPE_CHECKING:
-    from mmgraph.experiment import Experiment
+    from mmgraph.experiment import Experiment, Result
 
 
 def recommend(
@@ -31,7 +31,7 @@ def recommend(
         from mmgraph.recommend import Constraint, explain, find_rows, recommend_ids
 
         result = Result.load(seed_folder(folder))
-        made_by = None if source is None else _maker(_member(load_experiment(source), result.experiment, source))
+        made_by = maker(source, result)
         try:
             ready = load(seed_folder(folder), model=made_by)
         except CodeNeeded as error:
@@ -56,8 +56,13 @@ def recommend(
             _show(f"{result.experiment}, user {raw}", [row for row in rows if str(row["user"]) == raw])
 
 
-def _maker(experiment: Experiment) -> Callable[[Any], Any]:
-    """What makes the model of an experiment from a graph."""
+def maker(source: str | None, result: Result | None) -> Callable[[Any], Any] | None:
+    """What makes the model of a run from a graph, by the experiment that ``source`` names; None without one."""
+    if source is None:
+        return None
+    experiment = load_experiment(source)
+    if result is not None:
+        experiment = _member(experiment, result.experiment, source)
     make: Any = experiment.model
     return lambda graph: make(graph, **experiment.arguments())
 

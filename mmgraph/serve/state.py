@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from mmgraph.bundle import Bundle
+from mmgraph.bundle.bundle import DELETED, HIDDEN, NAMELESS, ROWLESS
 from mmgraph.bundle.towers import ridge_row
 from mmgraph.data.files import write_atomically
 from mmgraph.ops.topk import TopK
@@ -70,6 +71,10 @@ class State:
       was trained on keeps its row. A deleted one is back.
     - ``hide``, ``show``, ``delete``: a hidden or deleted video is in no answer; the set of them has a version.
 
+    Four sets of rows are not ranked, and all but the last are in no answer at all: ``hidden``, ``deleted``,
+    ``nameless`` (events named them, nobody described them yet) and ``rowless`` (described, but the bundle makes no row
+    of what they brought: popular only).
+
     Args:
         bundle: what it starts from.
     """
@@ -81,12 +86,10 @@ class State:
         self.trained = len(bundle.videos)
         self.index = Index(bundle.video.new_zeros(self.trained, 0) if self.linear else bundle.video)
         self.seq = bundle.manifest.log.seq
-        self.hidden: set[int] = set(torch.nonzero(bundle.hidden).flatten().tolist())
-        self.deleted: set[int] = set()
-        self.nameless: set[int] = set()
-        """Rows that events named and nobody described yet."""
-        self.rowless: set[int] = set()
-        """Described, but without a row: they are shown as popular only."""
+        self.hidden, self.deleted, self.nameless, self.rowless = (
+            set(torch.nonzero(bundle.gate & bit).flatten().tolist()) for bit in (HIDDEN, DELETED, NAMELESS, ROWLESS)
+        )
+        self._unmade = self.nameless | self.rowless  # in the bundle, but without a row of its own
         self.blocked_version = 0
         self.columns: dict[int, dict[str, Any]] = {}
         """Columns of videos that the log described."""
@@ -107,7 +110,7 @@ class State:
         self._base: Tensor | None = None
         if bundle.gram is not None:
             self._base = fold.background * bundle.gram + fold.reg * torch.eye(len(bundle.gram))
-        for row in self.hidden:
+        for row in torch.nonzero(bundle.gate).flatten().tolist():
             self.index.hide(row)
         self.published = np.empty(0, np.int64)
         self.published_at = self.popularity_at
@@ -191,7 +194,7 @@ class State:
         if columns is not None:
             self.columns[row] = columns
             self.columns_version += 1
-        if row >= self.trained:
+        if row >= self.trained or row in self._unmade:
             if features:
                 self.features[row] = features
                 self._pending.append(row)
@@ -206,6 +209,10 @@ class State:
             self.index.hide(row)
         else:
             self.index.show(row)
+
+    def gated(self) -> set[int]:
+        """Every row that is not ranked."""
+        return self.hidden | self.deleted | self.nameless | self.rowless
 
     def barred(self, row: int) -> bool:
         """Whether nobody may get this video now."""
@@ -533,7 +540,9 @@ class State:
         out.met = {user: [Met(*met) for met in events] for user, events in met}
         out.interactions = sum(map(len, out.met.values()))
         out.dirty = {user for user in out.met if out.clicks(user)}
-        for row in (*out.hidden, *out.deleted, *out.nameless, *out.rowless):
+        out._pending = [row for row in out.features if row < out.trained]
+        out._embed_pending()
+        for row in {*torch.nonzero(bundle.gate).flatten().tolist(), *out.gated()}:
             out._gate(row)
         return out
 

@@ -1,0 +1,43 @@
+"""Writes the tables of a bundle."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+
+from mmgraph.bundle.bundle import HISTORY, TABLES, USERS, VIDEOS
+from mmgraph.data.files import write_atomically
+
+
+def write_tables(place: Path, user: Tensor | None, video: Tensor, popularity: Tensor, gate: Tensor) -> None:
+    """tables.safetensors: user [U, D] (None: linear), video [V, D] or [V, V], popularity [V] float64, gate [V]."""
+    out = {"video": video.cpu().contiguous(), "popularity": popularity, "gate": gate}
+    if user is not None:
+        out["user"] = user.cpu().contiguous()
+        out["gram"] = out["video"].T @ out["video"]
+    write_atomically(place / TABLES, save(out))
+
+
+def write_history(place: Path, indptr: NDArray, video: NDArray, time: NDArray) -> None:
+    """history.safetensors: what each user met, in order of time."""
+    arrays = {"indptr": indptr.astype(np.int64), "video": video.astype(np.int32), "time": time.astype(np.float64)}
+    write_atomically(place / HISTORY, save({name: torch.from_numpy(array) for name, array in arrays.items()}))
+
+
+def write_ids(place: Path, users: pl.Series, videos: pl.DataFrame) -> None:
+    """users.parquet and videos.parquet; the videos' first column is ``id``."""
+    write_atomically(place / USERS, _parquet(pl.DataFrame([users.cast(pl.String).alias("id")])))
+    write_atomically(place / VIDEOS, _parquet(videos))
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_parquet(out)
+    return out.getvalue()
