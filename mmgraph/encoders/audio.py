@@ -15,14 +15,15 @@ from torch import Tensor
 
 from mmgraph.encoders.base import FileEncoder
 from mmgraph.encoders.huggingface import HuggingFaceEncoder, Pooling, Tower, plain_processor, pool_tokens
-from mmgraph.encoders.sound import read_sound
-from mmgraph.features.encoded import Reads
+from mmgraph.encoders.sound import sound_and_losses
+from mmgraph.features.encoded import Reads, partly
 
 
 class AudioEncoder(FileEncoder):
     """Media are sound files, or videos whose sound is taken."""
 
     reads: ClassVar[Reads] = "audio"
+    version: ClassVar[str] = "2"
     max_seconds: float
     sampling_rate: int
 
@@ -32,7 +33,8 @@ class AudioEncoder(FileEncoder):
 
     def decode(self, media: Any) -> Any:
         """Read and prepare one file."""
-        return self.prepare(read_sound(media, self.sampling_rate, self.max_seconds))
+        samples, lost = sound_and_losses(media, self.sampling_rate, self.max_seconds)
+        return partly(self.prepare(samples), lost)
 
 
 @dataclass(frozen=True, eq=False)

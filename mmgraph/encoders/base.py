@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmgraph.features.encoded import Batch, Encoded, MediaError, Problem, Reads, assemble, source_name
+from mmgraph.features.encoded import Batch, Encoded, MediaError, Partly, Problem, Reads, assemble, source_name
 from mmgraph.progress import progress as show_progress
 
 __all__ = ["Encoded", "Encoder", "FileEncoder", "MediaError", "Problem"]
@@ -82,7 +82,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def decode(self, media: Any) -> Any:
-        """Open one medium and prepare it; called from several threads.
+        """Open one medium and prepare it (:class:`Partly`, where something was lost); called from several threads.
 
         Raises:
             MediaError: it is corrupt, empty or of another kind.
@@ -122,13 +122,15 @@ class Encoder(ABC):
         """
         rows: dict[int, Tensor] = {}
         problems: list[Problem] = []
+        partial: list[Problem] = []
         given = [(row, item) for row, item in enumerate(media) if not self.absent(item)]
         with show_progress(self.name, len(given), shown=progress) as advance:
             for batch in self.stream(given, workers=workers):
                 rows.update(batch.rows)
                 problems += [Problem(row, source_name(media[row]), why) for row, why in batch.problems.items()]
+                partial += [Problem(row, source_name(media[row]), what) for row, what in batch.partial.items()]
                 advance(len(batch.rows) + len(batch.problems))
-        return assemble(self.shape, len(media), rows, problems)
+        return assemble(self.shape, len(media), rows, problems, partial)
 
 
 class FileEncoder(Encoder):
@@ -155,21 +157,40 @@ def _stream(encoder: Encoder, media: Sequence[tuple[int, Any]], workers: int) ->
                     return
                 batch, rows, items = Batch(), [], []
                 began = time.perf_counter()
-                while waiting and len(rows) < size:
-                    row, future = waiting.popleft()
-                    item, reason, seconds = future.result()
-                    batch.decode += seconds
-                    if reason is None:
-                        rows.append(row)
-                        items.append(item)
-                    else:
-                        batch.problems[row] = reason
+                try:
+                    while waiting and len(rows) < size:
+                        _take(waiting, batch, rows, items)
+                except BaseException:  # stopped while waiting: what is decoded is kept as well
+                    while waiting and len(rows) < size and _decoded(waiting[0][1]):
+                        _take(waiting, batch, rows, items)
+                    _encode(encoder, rows, items, batch)
+                    yield batch
+                    raise
                 batch.wait = time.perf_counter() - began
                 _encode(encoder, rows, items, batch)
                 yield batch
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def _decoded(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _take(waiting: deque[tuple[int, Future]], batch: Batch, rows: list[int], items: list[Any]) -> None:
+    """Move the next decoded medium into the batch; it stays in line while it is waited for."""
+    row, future = waiting[0]
+    item, reason, seconds = future.result()
+    waiting.popleft()
+    batch.decode += seconds
+    if reason is not None:
+        batch.problems[row] = reason
+        return
+    if isinstance(item, Partly):
+        batch.partial[row], item = item.lost, item.item
+    rows.append(row)
+    items.append(item)
 
 
 def _decode(encoder: Encoder, media: Any) -> tuple[Any, str | None, float]:
@@ -199,6 +220,7 @@ def _encode(encoder: Encoder, rows: list[int], items: list[Any], batch: Batch) -
             batch.rows[row] = value
         else:
             batch.problems[row] = "the encoder gave values that are not finite"
+            batch.partial.pop(row, None)
     batch.encode = time.perf_counter() - began
 
 

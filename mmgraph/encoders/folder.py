@@ -24,7 +24,8 @@ from mmgraph.features.store import EncodeReport, FeatureStore, make_folder
 class EncodeSummary(BaseModel):
     """What `mmgraph encode` made: a report and a passport for each modality, and where the files lie.
 
-    ``text_columns`` are the columns that the texts were made of, empty where no text was encoded.
+    ``text_columns`` are the columns that the texts were made of, empty where no text was encoded. ``notes`` say what
+    the reader decided about the folder, such as which files it left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class EncodeSummary(BaseModel):
     store: str
     features: str
     text_columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reports: dict[str, EncodeReport]
     passports: dict[str, Passport]
 
@@ -41,6 +43,7 @@ class EncodeSummary(BaseModel):
         lines = [f"features in {self.features}, store in {self.store}"]
         if self.text_columns:
             lines.append(f"texts are made of the columns {', '.join(self.text_columns)}")
+        lines += self.notes
         for modality, report in self.reports.items():
             lines += [report.text(), self.passports[modality].text()]
         return "\n".join(lines)
@@ -162,12 +165,20 @@ def encode_folder(
         store=str(kept.directory),
         features=str(folder),
         text_columns=tuple(columns),
+        notes=(*dataset.origin.notes, *_left_out(data, dataset, folder)),
         reports=result.reports,
         passports=passports,
     )
     others = {"passports.json": summary.model_dump_json(indent=1).encode()}
     write_feature_folder(folder, dataset.video_ids, features, others)
     return summary
+
+
+def _left_out(data: Path, dataset: Dataset, out: Path) -> list[str]:
+    """A sentence for each file that the reader left out, but for what this command wrote."""
+    from mmgraph.data.inspection import unread
+
+    return [f"not read: {name}" for name in unread(data, dataset) if not (data / name).is_relative_to(out)]
 
 
 def _read(data: Path, signal: str | None) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ class ImageEncoder(FileEncoder):
     """Media are image files. ``prepare`` turns a picture into the network's input [3, H, W], in a thread."""
 
     reads: ClassVar[Reads] = "image"
+    version: ClassVar[str] = "2"
 
     @abstractmethod
     def prepare(self, image: Image) -> Tensor:
@@ -46,24 +49,100 @@ class ImageEncoder(FileEncoder):
         return self.prepare(read_image(media))
 
 
+# The largest picture that is decoded whole: 120 MB of RGB. (A file of 20 kB may unfold to gigabytes.)
+MAX_PIXELS = 40_000_000
+# Pillow's names. Formats that are programs (EPS and PDF are handed to Ghostscript) are not among them.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO")
+
+
 def read_image(media: Any) -> Image:
-    """One picture as RGB, turned as its EXIF says; the first frame of an animation.
+    """One picture as RGB, as a viewer shows it; the first frame of an animation.
+
+    Turned as its EXIF says, in sRGB (other ICC profiles and gammas are converted), 16 bits a channel scaled to 8, what
+    is transparent over white. A JPEG of more than ``MAX_PIXELS`` is decoded at half its size, or a quarter, …
 
     Raises:
-        MediaError: truncated, empty, of another kind, or unreadable.
+        MediaError: truncated, empty, too large, of another kind, or unreadable.
     """
     path = regular_file(media)
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise missing_extra("pillow") from error
     try:
-        with Image.open(path) as image:
+        Image.init()
+        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            width, height = image.size
+            for half in (2, 4, 8):
+                if image.size[0] * image.size[1] > MAX_PIXELS:
+                    image.draft("RGB", (width // half, height // half))  # does nothing but to JPEG
+            check_pixels(*image.size)
             image.load()
-            turned = ImageOps.exif_transpose(image) or image
-            return turned.convert("RGB")
+            return _as_shown(image)
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"too large: more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # decoders meet any bytes and raise nearly anything; all of it means: corrupt
         raise MediaError(f"not a readable image: {_reason(error, path)}") from error
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse what would not fit into memory.
+
+    Raises:
+        MediaError: more than ``MAX_PIXELS``.
+    """
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"too large: {width} x {height} pixels, at most {MAX_PIXELS:,} are read")
+
+
+def _as_shown(image: Image) -> Image:
+    """A loaded picture upright, in sRGB, of 8 bits, over white."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    with contextlib.suppress(Exception):  # broken EXIF is no reason to do without the picture
+        image = ImageOps.exif_transpose(image) or image
+    if image.mode[0] in "IF":
+        image = _eight_bits(image)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        whole = image.convert("RGBA")
+        opaque = Pillow.new("RGBA", whole.size, "white")
+        opaque.alpha_composite(whole)
+        opaque.info = image.info
+        image = opaque.convert("RGB")
+    return _in_srgb(image)
+
+
+def _eight_bits(image: Image) -> Image:
+    """Grey values of 16 or 32 bits, or real ones, over the range that their kind has."""
+    from PIL import Image as Pillow
+
+    values = np.asarray(image).astype(np.float64)
+    largest = float(values.max(initial=0))
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    else:  # 32 bits hold whatever was saved: a picture of 0 … 1, of 8 or of 16 bits, or more
+        top = next((top for top in (1.0, 255.0, 65535.0) if largest <= top and (top > 1 or image.mode == "F")), largest)
+    return Pillow.fromarray(np.clip(np.nan_to_num(values) * (255 / top), 0, 255).round().astype(np.uint8))
+
+
+def _in_srgb(image: Image) -> Image:
+    """RGB by the picture's own ICC profile or gamma; a broken profile counts as none."""
+    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        from PIL import ImageCms
+
+        with contextlib.suppress(Exception):
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(own).lower():
+                shown = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                return image.convert("RGB") if shown is None else shown
+    elif gamma and "srgb" not in image.info and image.mode in ("RGB", "L") and abs(gamma * 2.2 - 1) > 0.05:
+        curve = [round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)]
+        image = image.point(curve * len(image.getbands()))
+    return image.convert("RGB")
 
 
 def _reason(error: Exception, path: Path) -> str:

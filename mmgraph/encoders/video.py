@@ -6,7 +6,12 @@ Sound comes from the same file: give the mp4 to an audio encoder. Frame vectors 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+import warnings
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import FileEncoder, missing_extra, regular_file
+from mmgraph.encoders.base import FileEncoder
+from mmgraph.encoders.container import Packets, open_container
 from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower, load_image_processor, plain_processor, pool_tokens
-from mmgraph.encoders.image import ImageEncoder
-from mmgraph.features.encoded import MediaError, Reads
+from mmgraph.encoders.image import MAX_PIXELS, ImageEncoder, check_pixels
+from mmgraph.features.encoded import MediaError, Partly, Reads, partly
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,48 +33,76 @@ Sampling = Literal["uniform", "keyframes"]
 
 # Clips of at most so many frames are decoded from beginning to end; in longer ones we seek.
 _DECODE_ALL = 450
+# What all frames of a clip together may have: 240 MB of pixels. Larger frames are made smaller.
+_ALL_PIXELS = 80_000_000
+_BT709, _UNKNOWN, _HIGH_DEFINITION = 1, 2, 720
 
 
 def read_frames(media: Any, count: int = 8, sampling: Sampling = "uniform") -> list[Image]:
-    """Frames of a video as RGB pictures, in the order of time.
+    """Frames of a video as RGB pictures, in the order of time, as a player shows them.
 
-    "uniform": exactly ``count`` frames at the middles of ``count`` equal parts of the clip; a clip with fewer
-    frames repeats them. "keyframes": between 1 and ``count`` of the frames that decode alone, evenly spaced; an
-    order of magnitude cheaper on long clips.
+    "uniform": exactly ``count`` frames, those that are shown at the middles of ``count`` equal parts of the clip's time
+    (frames may lie unevenly in it); a clip with fewer frames repeats them. "keyframes": between 1 and ``count`` of the
+    frames that decode alone, evenly spaced; an order of magnitude cheaper on long clips.
+
+    Turned, mirrored and stretched as the file says, in the colours that it names (where it names none: BT.709 from 720
+    lines on, BT.601 below). Packets that cannot be decoded are left out, with a warning.
 
     Raises:
-        MediaError: no picture stream, no frames, corrupt or unreadable.
+        MediaError: no picture stream, no frames, too large, corrupt or unreadable.
     """
+    pictures, lost = frames_and_losses(media, count, sampling)
+    if lost:
+        warnings.warn(f"{media}: {lost}", stacklevel=2)
+    return pictures
+
+
+def frames_and_losses(media: Any, count: int, sampling: Sampling) -> tuple[list[Image], str]:
+    """As :func:`read_frames`, and what could not be decoded in words (empty where all could)."""
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    path = regular_file(media)
-    try:
-        import av
-    except ImportError as error:
-        raise missing_extra("av") from error
-    try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise MediaError("no picture stream")
-            video = container.streams.video[0]
-            video.codec_context.thread_count = 1  # threads are over files, not within one
-            if sampling == "keyframes":
-                frames = _keyframes(container, video, count)
-            else:
-                length = _ticks(container, video)
-                short = 0 < video.frames <= _DECODE_ALL or length is None
-                frames = [] if short else _seek(container, video, count, length or 0)
-                if not frames:  # short, of unknown length, or in a container that cannot seek
-                    container.seek(0)
-                    frames = _uniform(container, video, count)
-            pictures = [frame.to_image() for frame in frames]
-    except MediaError:
-        raise
-    except Exception as error:  # decoders meet any bytes and raise nearly anything; all of it means: corrupt
-        raise MediaError(f"not readable as video: {type(error).__name__}") from error
+    with _pictures_of(media, sampling) as packets:  # which frames: from their times, where there are any
+        times = None if sampling == "keyframes" else _times(packets)
+        if times == [] and packets.first is not None:
+            raise packets.first
+    if times is None:
+        with _pictures_of(media, sampling) as packets:
+            total = sum(1 for _ in packets.frames())
+            if not total and packets.first is not None:
+                raise packets.first
+    else:
+        total = len(times)
+    if not total:
+        raise MediaError("no frames")
+    with _pictures_of(media, sampling) as packets:
+        if times is not None:
+            frames = _at_times(packets, _due(times, count), total)
+        else:
+            due = middles(total, min(count, total) if sampling == "keyframes" else count)
+            wanted = set(due)
+            kept = {at: frame for at, frame in enumerate(packets.frames()) if at in wanted}
+            frames = [kept[at] for at in due if at in kept]
+        if not frames and packets.first is not None:
+            raise packets.first
+        stretch = float(packets.stream.sample_aspect_ratio or 1)
+        pictures = [_picture(frame, stretch, _ALL_PIXELS // count) for frame in frames]
     if not pictures:
         raise MediaError("no frames")
-    return pictures
+    return pictures, packets.said()
+
+
+@contextmanager
+def _pictures_of(media: Any, sampling: Sampling) -> Iterator[Packets]:
+    """The picture stream of a file."""
+    with open_container(media, "video") as container:
+        if not container.streams.video:
+            raise MediaError("no picture stream")
+        video = container.streams.video[0]
+        check_pixels(video.codec_context.width, video.codec_context.height)
+        video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the frames may be larger than the header says
+        if sampling == "keyframes":
+            video.codec_context.skip_frame = "NONKEY"
+        yield Packets(container, video)
 
 
 def middles(total: int, count: int) -> list[int]:
@@ -76,63 +110,92 @@ def middles(total: int, count: int) -> list[int]:
     return [min(total - 1, (2 * part + 1) * total // (2 * count)) for part in range(count)]
 
 
-def _uniform(container: Any, video: Any, count: int) -> list[Any]:
-    """Decode all, keep what is due. The header's frame count is a hint only: it may lie."""
-    expected = video.frames
-    if expected > 0:
-        wanted = set(middles(expected, count))
-        kept: dict[int, Any] = {}
-        seen = 0
-        for position, frame in enumerate(container.decode(video)):
-            if position in wanted:
-                kept[position] = frame
-            seen = position + 1
-        if seen == expected:
-            return [kept[position] for position in middles(expected, count)]
-        container.seek(0)
-    total = sum(1 for _ in container.decode(video))
-    if not total:
-        return []
-    container.seek(0)
-    wanted = set(middles(total, count))
-    kept = {position: frame for position, frame in enumerate(container.decode(video)) if position in wanted}
-    return [kept[position] for position in middles(total, count) if position in kept]
+def _times(packets: Packets) -> list[tuple[int, int]] | None:
+    """(time, duration) of every frame in order, without decoding any; None where packets have no times."""
+    found = []
+    for packet in packets.packets():
+        if packet.size and not packet.is_discard:
+            if packet.pts is None:
+                return None
+            found.append((int(packet.pts), int(packet.duration or 0)))
+    return sorted(found)
 
 
-def _ticks(container: Any, video: Any) -> int | None:
-    """The clip's length in the stream's time base, from the stream's header or the container's (microseconds)."""
-    if video.duration:
-        return int(video.duration)
-    if container.duration and video.time_base:
-        return int(container.duration / 1_000_000 / video.time_base)
-    return None
+def _due(shown: list[tuple[int, int]], count: int) -> list[int]:
+    """The times of the frames that are shown at the middles of ``count`` equal parts of the clip."""
+    times = [time for time, _ in shown]
+    last = shown[-1][1] or (times[-1] - times[0]) // max(1, len(times) - 1) or 1
+    return [times[bisect_right(times, times[0] + at) - 1] for at in middles(times[-1] + last - times[0], count)]
 
 
-def _seek(container: Any, video: Any, count: int, length: int) -> list[Any]:
-    """For each due time: go to the keyframe before it and decode up to it."""
-    start = video.start_time or 0
-    frames = []
-    for target in middles(length, count):
-        container.seek(start + target, stream=video, backward=True)
-        found = None
-        for frame in container.decode(video):
-            if found is not None and frame.pts is not None and frame.pts > start + target:
+def _at_times(packets: Packets, due: list[int], total: int) -> list[Any]:
+    """The frames shown at these times [count], in order: one pass over a short clip, seeking in a long one."""
+    wanted = sorted(set(due))
+    found: dict[int, Any] = {}
+    if total > _DECODE_ALL:
+        for time in wanted:
+            packets.container.seek(time, stream=packets.stream, backward=True)
+            one = _pass(packets, [time])
+            if not one or one[time].pts > time:  # a container that cannot seek
                 break
-            found = frame
-        if found is not None:
-            frames.append(found)
-    return frames
+            found |= one
+        else:
+            return [found[time] for time in due]
+        packets.container.seek(0)
+    found = _pass(packets, wanted)
+    return [found[time] for time in due] if found else []
 
 
-def _keyframes(container: Any, video: Any, count: int) -> list[Any]:
-    video.codec_context.skip_frame = "NONKEY"
-    # Keyframes are few, but a clip that is all keyframes must not fill the memory: two passes, then.
-    total = sum(1 for _ in container.decode(video))
-    if not total:
-        return []
-    container.seek(0)
-    wanted = set(middles(total, count))
-    return [frame for position, frame in enumerate(container.decode(video)) if position in wanted]
+def _pass(packets: Packets, wanted: list[int]) -> dict[int, Any]:
+    """Decodes until the last of the wanted times: time -> the newest frame not after it, or else the first."""
+    found: dict[int, Any] = {}
+    left, before = deque(wanted), None
+    for frame in packets.frames():
+        if frame.pts is None:
+            continue
+        while left and frame.pts >= left[0]:
+            exact = frame.pts == left[0] or before is None
+            found[left.popleft()] = frame if exact else before
+        before = frame
+        if not left:
+            return found
+    if before is not None:
+        found.update(dict.fromkeys(left, before))
+    return found
+
+
+def _picture(frame: Any, stretch: float, most: int) -> Image:
+    """A frame as it is shown: RGB of at most ``most`` pixels, with square pixels, turned."""
+    from PIL import Image as Pillow
+
+    check_pixels(frame.width, frame.height)
+    shrink = min(1.0, (most / (frame.width * frame.height)) ** 0.5)
+    width, height = max(1, round(frame.width * shrink * stretch)), max(1, round(frame.height * shrink))
+    unnamed = frame.colorspace == _UNKNOWN and frame.height >= _HIGH_DEFINITION
+    size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
+    image = frame.reformat(format="rgb24", src_colorspace=_BT709 if unnamed else None, **size).to_image()
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d = struct.unpack("<5i", bytes(matrix)[:20])
+    turn = _TURNS.get((_sign(a), _sign(b), _sign(c), _sign(d)))
+    return image if turn is None else image.transpose(getattr(Pillow.Transpose, turn))
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+# What a display matrix (x' = a x + c y, y' = b x + d y) by right angles does, in Pillow's words.
+_TURNS = {
+    (0, 1, -1, 0): "ROTATE_270",
+    (-1, 0, 0, -1): "ROTATE_180",
+    (0, -1, 1, 0): "ROTATE_90",
+    (-1, 0, 0, 1): "FLIP_LEFT_RIGHT",
+    (1, 0, 0, -1): "FLIP_TOP_BOTTOM",
+    (0, 1, 1, 0): "TRANSPOSE",
+    (0, -1, -1, 0): "TRANSVERSE",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +210,7 @@ class VideoFrames(FileEncoder):
     """
 
     reads: ClassVar[Reads] = "video"
+    version: ClassVar[str] = "2"
     image: ImageEncoder
     num_frames: int = 8
     sampling: Sampling = "uniform"
@@ -170,10 +234,10 @@ class VideoFrames(FileEncoder):
         """The image encoder's."""
         return self.image.weights_hash()
 
-    def decode(self, media: Any) -> Tensor:
+    def decode(self, media: Any) -> Tensor | Partly:
         """[T_i, 3, H, W]: the frames, prepared for the image encoder."""
-        frames = read_frames(media, self.num_frames, self.sampling)
-        return torch.stack([self.image.prepare(frame) for frame in frames])
+        frames, lost = frames_and_losses(media, self.num_frames, self.sampling)
+        return partly(torch.stack([self.image.prepare(frame) for frame in frames]), lost)
 
     def encode(self, items: Sequence[Tensor]) -> list[Tensor]:
         """Frame vectors, a [T_i, D] for each video."""
@@ -198,6 +262,7 @@ class HuggingFaceVideo(HuggingFaceEncoder, FileEncoder):
     """
 
     reads: ClassVar[Reads] = "video"
+    version: ClassVar[str] = "2"
     tower: ClassVar[Tower] = "vision"
     name_or_folder: str | Path
     batch_size: int = 2
@@ -216,11 +281,11 @@ class HuggingFaceVideo(HuggingFaceEncoder, FileEncoder):
     def _frames(self) -> int:
         return int(self._checkpoint.model.config.num_frames)
 
-    def decode(self, media: Any) -> Tensor:
+    def decode(self, media: Any) -> Tensor | Partly:
         """[T, 3, H, W]: the processor's pixels."""
-        frames = read_frames(media, self._frames, "uniform")
+        frames, lost = frames_and_losses(media, self._frames, "uniform")
         pixels = self._processor(frames, return_tensors="pt")["pixel_values"]
-        return pixels.reshape(len(frames), *pixels.shape[-3:])
+        return partly(pixels.reshape(len(frames), *pixels.shape[-3:]), lost)
 
     def encode(self, items: Sequence[Tensor]) -> Tensor:
         """[B, D] mean over tokens."""

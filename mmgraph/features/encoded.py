@@ -18,7 +18,7 @@ class MediaError(ValueError):
 
 
 class Problem(NamedTuple):
-    """A medium that became a missing modality, and why."""
+    """A medium that became a missing modality or was read in part, and why."""
 
     row: int
     source: str
@@ -30,21 +30,37 @@ class Encoded(NamedTuple):
 
     ``values`` is [V, D] float32 (encoders of frame sequences: [V, T, D]); absent rows are zero there and
     False in ``present`` [V]. ``problems`` lists the media that were given but could not be read. ``lengths``
-    [V] int64 counts the real steps of each row for sequence encoders, and is None for the others.
+    [V] int64 counts the real steps of each row for sequence encoders, and is None for the others. ``partial`` lists
+    the media that have features although some of them could not be decoded, and what was lost.
     """
 
     values: Tensor
     present: Tensor
     problems: tuple[Problem, ...]
     lengths: Tensor | None = None
+    partial: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Partly:
+    """A decoded medium of which something was lost, and what."""
+
+    item: Any
+    lost: str
+
+
+def partly(item: Any, lost: str) -> Any:
+    """The item, or :class:`Partly` it where something was lost."""
+    return Partly(item, lost) if lost else item
 
 
 @dataclass
 class Batch:
-    """Features of one batch by row, what failed by row, and where the time went (seconds)."""
+    """Features of one batch by row, what failed or was lost by row, and where the time went (seconds)."""
 
     rows: dict[int, Tensor] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
+    partial: dict[int, str] = field(default_factory=dict)
     decode: float = 0.0
     wait: float = 0.0
     encode: float = 0.0
@@ -86,7 +102,13 @@ class Encodes(Protocol):
         ...
 
 
-def assemble(shape: tuple[int, ...], count: int, rows: Mapping[int, Tensor], problems: Sequence[Problem]) -> Encoded:
+def assemble(
+    shape: tuple[int, ...],
+    count: int,
+    rows: Mapping[int, Tensor],
+    problems: Sequence[Problem] = (),
+    partial: Sequence[Problem] = (),
+) -> Encoded:
     """Rows by index -> one padded tensor with its presence mask."""
     values = torch.zeros((count, *shape))
     present = torch.zeros(count, dtype=torch.bool)
@@ -98,7 +120,7 @@ def assemble(shape: tuple[int, ...], count: int, rows: Mapping[int, Tensor], pro
         else:
             values[row, : len(value)] = value
             lengths[row] = len(value)
-    return Encoded(values, present, tuple(sorted(problems)), lengths)
+    return Encoded(values, present, tuple(sorted(problems)), lengths, tuple(sorted(partial)))
 
 
 def source_name(media: Any) -> str:

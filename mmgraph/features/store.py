@@ -9,7 +9,7 @@ that the next run goes on from.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ import safetensors.torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from mmgraph.data.errors import DataError
 from mmgraph.data.files import WriteFailed, write_atomically
+from mmgraph.data.files import make_folder as make_any_folder
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem, assemble, source_name
 from mmgraph.progress import progress as show_progress
 
@@ -46,6 +49,7 @@ class EncodeReport(BaseModel):
         encoded: distinct media that went through the encoder in this pass.
         reused: rows that came out of the store.
         problems: media that were given and have no features, with the reason.
+        partial: media that have features although some of them could not be decoded, and what was lost.
         damaged: chunks whose bytes are not what was written; their rows were encoded again.
         seconds: hashing, decoding (CPU seconds in threads), waiting for decoding, encoding, writing, total.
     """
@@ -59,6 +63,7 @@ class EncodeReport(BaseModel):
     encoded: int
     reused: int
     problems: tuple[Problem, ...]
+    partial: tuple[Problem, ...] = ()
     damaged: int
     seconds: dict[str, float]
 
@@ -72,6 +77,9 @@ class EncodeReport(BaseModel):
         lines += [f"  row {problem.row}: {problem.source}: {problem.reason}" for problem in self.problems[:limit]]
         if len(self.problems) > limit:
             lines.append(f"  … and {len(self.problems) - limit} more")
+        lines += [f"  row {part.row}: {part.source}: in part: {part.reason}" for part in self.partial[:limit]]
+        if len(self.partial) > limit:
+            lines.append(f"  … and {len(self.partial) - limit} more in part")
         return "\n".join(lines)
 
 
@@ -138,7 +146,8 @@ class FeatureStore:
         folder = self.folder(encoder)
         self._describe(folder, encoder)
         wanted = {key: row for row, key in reversed(list(enumerate(keys))) if key is not None}
-        rows, reasons, damaged = self._read(folder, wanted)
+        held = self._read(folder, wanted, encoder.shape)
+        rows, reasons, losses = held.rows, held.problems, held.partial
         known = len(rows)
         if retry:
             reasons = {}
@@ -151,7 +160,10 @@ class FeatureStore:
                 for batch in encoder.stream(todo, workers=workers):
                     for row, value in batch.rows.items():
                         if signatures[row] == _signature(encoder, media[row]):
-                            pending.rows[str(keys[row])] = rows[str(keys[row])] = value
+                            key = str(keys[row])
+                            pending.rows[key] = rows[key] = value
+                            if row in batch.partial:
+                                pending.partial[key] = losses[key] = batch.partial[row]
                         else:
                             problems[row] = "changed while it was being read"
                     for row, reason in batch.problems.items():
@@ -165,8 +177,9 @@ class FeatureStore:
                     pending.write_if_due()
         except StoreWriteError:
             raise
-        except BaseException:  # keep what is done, whatever stopped us
+        except BaseException as stop:  # keep what is done, whatever stopped us
             pending.write()
+            stop.add_note(f"{pending.saved} of {len(todo)} new media are stored in {folder}")
             raise
         pending.write()
         clock["write"] = pending.seconds
@@ -177,7 +190,10 @@ class FeatureStore:
                 problems[row] = reason
         found = {row: rows[key] for row, key in enumerate(keys) if key in rows}
         listed = [Problem(row, source_name(media[row]), why) for row, why in problems.items()]
-        encoded = assemble(encoder.shape, len(media), found, listed)
+        parts = [
+            Problem(row, source_name(media[row]), losses[str(keys[row])]) for row in found if str(keys[row]) in losses
+        ]
+        encoded = assemble(encoder.shape, len(media), found, listed, parts)
         clock["total"] = time.perf_counter() - began
         report = EncodeReport(
             encoder=encoder.describe(),
@@ -187,7 +203,8 @@ class FeatureStore:
             encoded=len(rows) - known,
             reused=reused,
             problems=encoded.problems,
-            damaged=damaged,
+            partial=encoded.partial,
+            damaged=held.damaged,
             seconds={name: round(value, 4) for name, value in clock.items()},
         )
         return Stored(encoded, report, tuple(keys))
@@ -195,19 +212,27 @@ class FeatureStore:
     def compact(self, encoder: Encodes) -> int:
         """Join an encoder's chunks into full ones; returns how many there are then.
 
-        Many small passes leave many small chunks. The new ones are written before the old ones go.
+        Many small passes leave many small chunks. The new ones are written before the old ones go, and only chunks
+        whose rows are in the new ones go: a stop at any moment, another pass or another ``compact`` at the same time
+        lose nothing.
+
+        Raises:
+            StoreWriteError: a chunk cannot be written. All old ones are still there.
         """
         folder = self.folder(encoder)
-        before = set(_chunks(folder))
-        rows, reasons, _ = self._read(folder, None)
-        names = list(rows)
+        held = self._read(folder, None, encoder.shape)
+        names, notes = list(held.rows), (held.problems, held.partial)
         after = set()
         for start in range(0, max(1, len(names)), self.chunk_rows):
-            part = {name: rows[name] for name in names[start : start + self.chunk_rows]}
-            if part or (start == 0 and reasons):
-                after.add(_write_chunk(folder, encoder, part, reasons if start == 0 else {}))
-        for path in before - after:
-            path.unlink()
+            part = {name: held.rows[name] for name in names[start : start + self.chunk_rows]}
+            if part or notes[0]:
+                try:
+                    after.add(_write_chunk(folder, encoder.shape, part, *notes))
+                except OSError as error:
+                    raise _write_error(error, folder, "Every row that was stored still is") from error
+                notes = ({}, {})
+        for path in held.chunks - after:
+            path.unlink(missing_ok=True)
         return len(after)
 
     def _describe(self, folder: Path, encoder: Encodes) -> None:
@@ -226,21 +251,46 @@ class FeatureStore:
             except OSError:  # another run's, just renamed
                 continue
 
-    def _read(self, folder: Path, wanted: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], dict[str, str], int]:
-        """Rows and reasons of the wanted content hashes (None: of all), and how many chunks are damaged."""
-        rows: dict[str, Tensor] = {}
-        reasons: dict[str, str] = {}
-        damaged = 0
-        for path in _chunks(folder):
-            try:
-                chunk = _read_chunk(path, wanted)
-            except (OSError, ValueError) as error:
-                damaged += 1
-                warnings.warn(f"{path}: {error}; its rows are encoded again", stacklevel=3)
-                continue
-            rows.update(chunk[0])
-            reasons.update(chunk[1])
-        return rows, {key: reason for key, reason in reasons.items() if key not in rows}, damaged
+    def _read(self, folder: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...]) -> _Held:
+        """What the store holds of the wanted content hashes (None: of all). Damaged chunks are moved aside."""
+        held, seen = _Held(), set()
+        while fresh := [path for path in _chunks(folder) if path not in seen]:
+            seen.update(fresh)
+            for path in fresh:
+                try:
+                    chunk = _read_chunk(path, wanted, shape)
+                except FileNotFoundError:  # another process has just put its rows into a chunk that the next look finds
+                    continue
+                except OSError as error:
+                    warnings.warn(f"{path} cannot be read: {error.strerror or error}; its rows are encoded again",
+                                  stacklevel=3)  # fmt: skip
+                    held.damaged += 1
+                except DataError as error:
+                    aside = path.with_suffix(".damaged")
+                    with contextlib.suppress(OSError):
+                        path.replace(aside)
+                    warnings.warn(
+                        f"{path}: {error.problem}, moved to {aside.name}; its rows are encoded again", stacklevel=3
+                    )
+                    held.damaged += 1
+                else:
+                    held.chunks.add(path)
+                    held.rows.update(chunk.rows)
+                    held.problems.update(chunk.problems)
+                    held.partial.update(chunk.partial)
+        held.problems = {key: reason for key, reason in held.problems.items() if key not in held.rows}
+        return held
+
+
+@dataclass
+class _Held:
+    """Rows, reasons of media without a row, what rows lack, by content hash; and the chunks they came out of."""
+
+    rows: dict[str, Tensor] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    partial: dict[str, str] = field(default_factory=dict)
+    chunks: set[Path] = field(default_factory=set)
+    damaged: int = 0
 
 
 class _Pending:
@@ -250,6 +300,7 @@ class _Pending:
         self.store, self.folder, self.encoder, self.total = store, folder, encoder, total
         self.rows: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
+        self.partial: dict[str, str] = {}
         self.saved = 0
         self.seconds = 0.0
         self.last = time.perf_counter()
@@ -265,22 +316,20 @@ class _Pending:
             return
         began = time.perf_counter()
         try:
-            _write_chunk(self.folder, self.encoder, self.rows, self.problems)
+            _write_chunk(self.folder, self.encoder.shape, self.rows, self.problems, self.partial)
         except OSError as error:
             state = f"{self.saved} of {self.total} new media are stored, {count} encoded since are not"
             raise _write_error(error, self.folder, state) from error
         self.saved += count
-        self.rows, self.problems = {}, {}
+        self.rows, self.problems, self.partial = {}, {}, {}
         self.last = time.perf_counter()
         self.seconds += self.last - began
 
 
 def _write_error(error: OSError, folder: Path, state: str) -> StoreWriteError:
-    reason = error.strerror or str(error)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Make room" if full else "Give a folder that can be written (mmgraph encode: --store and --out)"
-    return StoreWriteError(
-        error.errno, f"cannot write to {folder}: {reason}. {state}. {advice} and run again: it goes on from there"
+    cause = error.__cause__ if isinstance(error, WriteFailed) and isinstance(error.__cause__, OSError) else error
+    return StoreWriteError.about(
+        cause, folder, state, "Give a folder that can be written (mmgraph encode: --store and --out)"
     )
 
 
@@ -291,9 +340,7 @@ def make_folder(folder: Path) -> None:
         StoreWriteError: it cannot be made, or not be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make_any_folder(folder)
     except OSError as error:
         raise _write_error(error, folder, "Nothing was encoded") from error
 
@@ -337,46 +384,74 @@ def _chunks(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _write_chunk(folder: Path, encoder: Encodes, rows: Mapping[str, Tensor], problems: Mapping[str, str]) -> Path:
+def _write_chunk(
+    folder: Path,
+    shape: tuple[int, ...],
+    rows: Mapping[str, Tensor],
+    problems: Mapping[str, str],
+    partial: Mapping[str, str],
+) -> Path:
     """One chunk: "values" [n, D] ("values" [n, T, D] and "lengths" [n] for sequences), keys and reasons."""
-    packed = assemble(encoder.shape, len(rows), dict(enumerate(rows.values())), ())
+    packed = assemble(shape, len(rows), dict(enumerate(rows.values())))
     tensors = {"values": packed.values}
     if packed.lengths is not None:
         tensors["lengths"] = packed.lengths
-    metadata = {"keys": json.dumps(list(rows)), "problems": json.dumps(dict(problems))}
-    data = safetensors.torch.save(tensors, metadata)
+    told = {"keys": list(rows), "problems": dict(problems), "partial": dict(partial)}
+    data = safetensors.torch.save(tensors, {"store": json.dumps(told)})  # one entry: safetensors shuffles several
     path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
     write_atomically(path, data)
     return path
 
 
-def _read_chunk(path: Path, wanted: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Wanted rows and reasons of one chunk.
+def _read_chunk(path: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...]) -> _Held:
+    """Wanted rows and reasons of one chunk. Of a chunk without any only the header is read.
 
     Raises:
-        ValueError: its bytes are not those that were written.
+        DataError: its bytes are not those that were written, or were never written by a store.
     """
     with path.open("rb") as file:
         start = file.read(8)
         size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 0 < size <= path.stat().st_size:
-            raise ValueError("damaged chunk")
+            raise _damaged(path)
         header = file.read(size)
-        try:
-            metadata = json.loads(header)["__metadata__"]
-            keys, problems = json.loads(metadata["keys"]), json.loads(metadata["problems"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError("damaged chunk") from error
-        reasons = {key: reason for key, reason in problems.items() if wanted is None or key in wanted}
-        if wanted is not None and not reasons and not any(key in wanted for key in keys):
-            return {}, {}
+        keys, problems, partial = _told(path, header)
+        if wanted is not None and not any(key in wanted for key in (*keys, *problems)):
+            return _Held()
         data = start + header + file.read()
     if hashlib.sha256(data).hexdigest()[:32] != path.stem:
-        raise ValueError("damaged chunk")
-    tensors = safetensors.torch.load(data)
-    values, lengths = tensors["values"], tensors.get("lengths")
-    rows = {}
-    for position, key in enumerate(keys):
-        if wanted is None or key in wanted:
-            rows[key] = values[position] if lengths is None else values[position, : int(lengths[position])]
-    return rows, reasons
+        raise _damaged(path)
+    try:
+        tensors = safetensors.torch.load(data)
+    except Exception as error:  # safetensors' own, which has no base but this
+        raise _damaged(path) from error
+    values, lengths = tensors.get("values"), tensors.get("lengths")
+    if values is None or values.shape != (len(keys), *shape) or (lengths is None) != (len(shape) == 1):
+        raise _damaged(path)
+    if lengths is not None and (lengths.shape != (len(keys),) or bool(((lengths < 1) | (lengths > shape[0])).any())):
+        raise _damaged(path)
+    here = [(position, key) for position, key in enumerate(keys) if wanted is None or key in wanted]
+    return _Held(
+        {key: values[at] if lengths is None else values[at, : int(lengths[at])] for at, key in here},
+        {key: reason for key, reason in problems.items() if wanted is None or key in wanted},
+        {key: lost for key, lost in partial.items() if wanted is None or key in wanted},
+    )
+
+
+def _told(path: Path, header: bytes) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Keys of the rows, reasons of media without a row, what rows lack: what the header of a chunk says."""
+    try:
+        told = json.loads(json.loads(header)["__metadata__"]["store"])
+        keys, problems, partial = told["keys"], told["problems"], told["partial"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path) from error
+    texts = [*(keys if isinstance(keys, list) else [None])]
+    for notes in (problems, partial):
+        texts += [*notes, *notes.values()] if isinstance(notes, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise _damaged(path)
+    return keys, problems, partial
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError("damaged chunk", file=path, fix="delete it: its rows are encoded again")

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from mmgraph.encoders import Encoder, HuggingFaceImage, MFCCStatistics, VideoFrames, read_frames, read_image, read_sound
+from mmgraph.encoders import (
+    Encoder,
+    HuggingFaceImage,
+    MFCCStatistics,
+    VideoFrames,
+    encode_folder,
+    image,
+    read_frames,
+    read_image,
+    read_sound,
+    video,
+)
 from mmgraph.features import FeatureStore, MediaError
 from tests.encoders.making import jpeg, mp4, tone, wav, wav_header
 
@@ -128,3 +142,69 @@ def test_random_bytes_crash_no_reader(tmp_path, seed) -> None:
         for read in (read_frames, read_sound):
             with pytest.raises(MediaError):
                 read(tmp_path / name)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's own word, at twice our limit
+@pytest.mark.parametrize(("side", "told"), [(13_000, "13000 x 13000 pixels, at most"), (200_000, "more than")])
+def test_a_small_file_that_unfolds_to_gigabytes_is_refused_before_it_does(tmp_path, picture, side, told) -> None:
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    bomb = tmp_path / "bomb.png"
+    data = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000)))
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    survive(tmp_path, picture, bomb, jpeg(tmp_path / "good.jpg"), f"too large: {told} 40,000,000")
+
+
+def test_a_jpeg_beyond_the_limit_is_decoded_smaller_and_a_clip_refused(tmp_path, monkeypatch) -> None:
+    photo = jpeg(tmp_path / "a.jpg", 1, (640, 480))
+    whole = np.asarray(read_image(photo)).reshape(-1, 3).mean(0)
+    monkeypatch.setattr(image, "MAX_PIXELS", 640 * 480 // 4)
+    small = read_image(photo)
+    assert small.size == (320, 240)
+    assert np.asarray(small).reshape(-1, 3).mean(0) == pytest.approx(whole, abs=2)
+    monkeypatch.setattr(image, "MAX_PIXELS", 1000)
+    with pytest.raises(MediaError, match=r"too large: 64 x 64 pixels, at most 1,000 are read"):
+        read_frames(mp4(tmp_path / "a.mp4"))
+    monkeypatch.undo()
+    monkeypatch.setattr(video, "_ALL_PIXELS", 4 * 32 * 32)
+    assert {frame.size for frame in read_frames(tmp_path / "a.mp4", 4)} == {(32, 32)}
+
+
+def test_nothing_a_file_says_is_run_or_fetched(tmp_path) -> None:
+    mp4(tmp_path / "a.mp4")
+    lists = {
+        "concat.mp4": f"ffconcat version 1.0\nfile {tmp_path}/a.mp4\n",
+        "playlist.mp4": f"#EXTM3U\n#EXTINF:2,\n{tmp_path}/a.mp4\n#EXT-X-ENDLIST\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        for read in (read_frames, read_sound):
+            with pytest.raises(MediaError):
+                read(tmp_path / name)
+    (tmp_path / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(MediaError, match="not a readable image"):
+        read_image(tmp_path / "program.jpg")
+
+
+def test_pictures_of_every_ending_are_read_and_others_are_named(tmp_path) -> None:
+    endings = ("jpg", "png", "webp", "gif", "bmp", "tif")
+    for number, ending in enumerate(endings):
+        (tmp_path / "video_frames" / str(number)).mkdir(parents=True)
+        picture = read_image(jpeg(tmp_path / "a.jpg", number))
+        picture.save(tmp_path / "video_frames" / str(number) / f"0.{ending.upper()}")
+    (tmp_path / "video_frames" / "0" / "1.heic").write_bytes(b"")
+    (tmp_path / "video_frames" / "0" / "notes.txt").write_text("")
+    lines = "".join(f"u,{number}\n" for number in range(len(endings)))
+    (tmp_path / "interactions.csv").write_text("user_id,video_id\n" + lines)
+    (tmp_path / "videos.csv").write_text("video_id\n" + "".join(f"{number}\n" for number in range(len(endings))))
+    summary = encode_folder(tmp_path, image="hash", progress=False)
+    assert summary.reports["visual"].present == len(endings)
+    assert [note for note in summary.notes if note.startswith("not read")] == [
+        "not read: a.jpg",
+        "not read: video_frames/0/1.heic",
+        "not read: video_frames/0/notes.txt",
+    ]
+    assert "1.heic" in summary.text()

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import safetensors.torch
 import torch
 
+from mmgraph.data import DataError
 from mmgraph.encoders import HashEncoder
 from mmgraph.features import EncodeReport, FeatureStore, MediaError, Stored, StoreWriteError
 from mmgraph.features import store as store_module
+from mmgraph.features.encoded import Partly
 from tests.encoders.making import Counting, jpeg
 
 
@@ -116,6 +123,7 @@ def test_corrupt_media_are_reported_each_time_and_tried_once(tmp_path) -> None:
 _KILLED = """
 import sys, time
 from pathlib import Path
+from mmgraph.data import DataError
 from mmgraph.encoders import HashEncoder
 from mmgraph.features import FeatureStore
 
@@ -320,3 +328,206 @@ def test_files_of_one_content_but_two_kinds_do_not_mix(tmp_path) -> None:
     counting = Counting(reads="audio")
     store.encode(counting, [picture])
     assert counting.count == 1
+
+
+def told(chunk: Path) -> dict[str, Any]:
+    """What the header of a chunk says."""
+    data = chunk.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["store"])
+
+
+WHOLE = {"keys": ["a", "b"], "problems": {}, "partial": {}}
+TAMPERED = [
+    *(json.dumps(WHOLE | {"keys": keys}) for keys in (7, {"a": 1}, [[1], [2]], ["a"], None)),
+    *(json.dumps(WHOLE | {"problems": problems}) for problems in ([1], {"a": 7}, None)),
+    *(json.dumps(WHOLE | {"partial": partial}) for partial in (None, "none", {"a": None})),
+    *("[" * 100_000, "{}", "[]", "7", "{"),
+]
+
+
+@pytest.mark.parametrize("header", TAMPERED, ids=range(len(TAMPERED)))
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_tampered_header_is_a_damaged_chunk_whatever_it_says(tmp_path, header, renamed) -> None:
+    store = FeatureStore(tmp_path)
+    good = store.encode(Counting(), ["one", "two"]).encoded.values
+    chunk = next(store.folder(Counting()).glob("*.safetensors"))
+    data = safetensors.torch.save(safetensors.torch.load_file(chunk), {"store": header})
+    chunk.unlink()
+    name = hashlib.sha256(data).hexdigest()[:32] if renamed else chunk.stem  # renamed: its hash is right
+    path = chunk.with_name(f"{name}.safetensors")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"{name}.safetensors: damaged chunk"):
+        store_module._read_chunk(path, {"a": 0}, (64,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert store.encode(Counting(), ["one", "two"]).encoded.values.equal(good)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"values": torch.zeros(2, 3)},
+        {"values": torch.zeros(3, 64)},
+        {"values": torch.zeros(2, 64), "lengths": torch.ones(2, dtype=torch.long)},
+    ],
+    ids=range(4),
+)
+def test_tensors_of_another_shape_are_a_damaged_chunk(tmp_path, tensors) -> None:
+    data = safetensors.torch.save(tensors, {"store": json.dumps(WHOLE)})
+    path = tmp_path / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="damaged chunk"):
+        store_module._read_chunk(path, None, (64,))
+
+
+@pytest.mark.parametrize("lengths", [[0, 1], [5, 1], [1]])
+def test_impossible_lengths_are_a_damaged_chunk(tmp_path, lengths) -> None:
+    tensors = {"values": torch.zeros(2, 4, 8), "lengths": torch.tensor(lengths)}
+    data = safetensors.torch.save(tensors, {"store": json.dumps(WHOLE)})
+    path = tmp_path / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="damaged chunk"):
+        store_module._read_chunk(path, None, (4, 8))
+
+
+def test_a_damaged_chunk_is_told_once_and_its_rows_are_whole_again(tmp_path) -> None:
+    store = FeatureStore(tmp_path, chunk_rows=2)
+    texts = ["one", "two", "three", "four"]
+    store.encode(Counting(batch_size=2), texts)
+    chunk = sorted(store.folder(Counting()).glob("*.safetensors"))[0]
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=rf"{chunk.name}: damaged chunk, moved to {chunk.stem}\.damaged"):
+        store.encode(Counting(), texts[::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = store.encode(Counting(), texts).report
+    assert (report.damaged, report.reused) == (0, 4)
+
+
+def test_compacting_beside_a_pass_raises_no_alarm_and_costs_no_work(tmp_path, monkeypatch) -> None:
+    store = FeatureStore(tmp_path)
+    texts = [f"text {n}" for n in range(6)]
+    for text in texts:
+        store.encode(Counting(), [text])
+    real, raced = store_module._read_chunk, []
+
+    def read(path: Path, *rest: Any) -> Any:
+        if not raced:
+            raced.append(path)
+            with monkeypatch.context() as patch:
+                patch.setattr(store_module, "_read_chunk", real)
+                store.compact(Counting())  # another process, just after we looked which chunks there are
+        return real(path, *rest)
+
+    monkeypatch.setattr(store_module, "_read_chunk", read)
+    counting = Counting()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, report, _ = store.encode(counting, texts)
+    assert (counting.count, report.damaged, report.reused) == (0, 0, 6)
+
+
+def test_compacting_keeps_a_chunk_that_it_would_write_again_and_one_that_came_meanwhile(tmp_path, monkeypatch) -> None:
+    store = FeatureStore(tmp_path, chunk_rows=4)
+    texts = [f"text {n}" for n in range(5)]
+    store.encode(Counting(batch_size=4), texts[:4])  # a full chunk: joined with nothing it is itself
+    full = next(store.folder(Counting()).glob("*.safetensors"))
+    assert store.compact(Counting()) == 1
+    assert [path.name for path in store.folder(Counting()).glob("*.safetensors")] == [full.name]
+    real, raced = store_module._write_chunk, []
+
+    def write(*rest: Any) -> Any:
+        if not raced:
+            raced.append(True)
+            store.encode(Counting(), texts[4:])  # another process, while the joined chunks are being written
+        return real(*rest)
+
+    monkeypatch.setattr(store_module, "_write_chunk", write)
+    store.compact(Counting())
+    counting = Counting()
+    assert store.encode(counting, texts).encoded.present.all()
+    assert counting.count == 0
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_compacting_that_is_stopped_between_two_chunks_loses_nothing(tmp_path, monkeypatch, stop) -> None:
+    store = FeatureStore(tmp_path, chunk_rows=2)
+    texts = [f"text {n}" for n in range(6)]
+    for text in texts:
+        store.encode(Corrupt(), [text])
+    store.encode(Corrupt(), ["corrupt"])
+    real, written = store_module._write_chunk, []
+
+    def write(*rest: Any) -> Any:
+        if len(written) == 2:
+            raise stop
+        written.append(real(*rest))
+        return written[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_write_chunk", write)
+        with pytest.raises((KeyboardInterrupt, StoreWriteError)):
+            store.compact(Corrupt())
+    Corrupt.attempts.clear()
+    encoded, report, _ = store.encode(Corrupt(), [*texts, "corrupt"])
+    assert Corrupt.attempts == []
+    assert report.reused == 6
+    assert encoded.present.tolist() == [True] * 6 + [False]
+
+
+def test_compacting_keeps_reasons_and_losses_once_and_nothing_that_is_not_there(tmp_path) -> None:
+    class Lossy(Corrupt):
+        def decode(self, media: Any) -> Any:
+            item = super().decode(media)
+            return Partly(item, "the end is missing") if media.startswith("half") else item
+
+    store = FeatureStore(tmp_path, chunk_rows=2)
+    media = ["one", "half two", "three", "four", "half five", "corrupt"]
+    for item in media:
+        store.encode(Lossy(), [item])
+    before = store.encode(Lossy(), media).report
+    assert [(part.row, part.reason) for part in before.partial] == [
+        (1, "the end is missing"),
+        (4, "the end is missing"),
+    ]
+    assert "row 1: half two: in part: the end is missing" in before.text()
+    assert store.compact(Lossy()) == 3
+    chunks = [told(path) for path in store.folder(Lossy()).glob("*.safetensors")]
+    for part, sizes in (("keys", [1, 2, 2]), ("problems", [0, 0, 1]), ("partial", [0, 0, 2])):
+        assert sorted(len(chunk[part]) for chunk in chunks) == sizes
+    after = store.encode(Lossy(), media).report
+    assert (after.problems, after.partial, after.encoded) == (before.problems, before.partial, 0)
+    assert FeatureStore(tmp_path / "new").compact(Lossy()) == 0
+
+
+def test_compacting_keeps_reasons_without_rows_and_forgets_those_that_rows_have_overtaken(tmp_path) -> None:
+    store = FeatureStore(tmp_path)
+    store.encode(Corrupt(), ["corrupt"])
+    assert store.compact(Corrupt()) == 1
+    Corrupt.attempts.clear()
+    assert store.encode(Corrupt(), ["corrupt"]).report.problems
+    assert Corrupt.attempts == []
+    store.encode(Counting(), ["corrupt"], retry=True)  # the same encoder, which now can read it
+    store.compact(Corrupt())
+    assert [told(path)["problems"] for path in store.folder(Corrupt()).glob("*.safetensors")] == [{}]
+
+
+def test_what_was_decoded_before_a_stop_is_kept(tmp_path) -> None:
+    """One batch of 120 that Ctrl-C meets at its hundredth medium: what was decoded is encoded and stored."""
+
+    class Stops(Counting):
+        def decode(self, media: Any) -> Any:
+            if media == "text 100":
+                raise KeyboardInterrupt
+            return super().decode(media)
+
+    texts = [f"text {n}" for n in range(120)]
+    store = FeatureStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        store.encode(Stops(batch_size=256), texts, workers=1)
+    assert caught.value.__notes__ == [f"100 of 120 new media are stored in {store.folder(Stops())}"]
+    counting = Counting()
+    store.encode(counting, texts)
+    assert counting.count == 20

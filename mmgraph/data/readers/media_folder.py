@@ -20,9 +20,9 @@ from mmgraph.data.readers.tables import existing, files_by_id
 from mmgraph.data.times import TimeUnit
 from mmgraph.data.vocabulary import Vocabulary
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
-CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma", ".oga")
+CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 _MEDIA = {
     "image": ("video_frames", IMAGES),
     "audio": ("video_audio", SOUNDS),
@@ -49,7 +49,7 @@ def read_media_folder(
         users.csv          user_id, age, gender, …                          (optional)
         videos.csv         video_id, title, duration, generate_method, …    (optional)
         interactions.csv   user_id, video_id, timestamp, click, finish, like, …
-        video_frames/<id>/*.jpg            -> media["image"]
+        video_frames/<id>/*.jpg            -> media["image"]      (png, webp, gif, bmp, tif, avif too)
         video_audio/<id>.wav or <id>/*.wav -> media["audio"]
         videos/<id>.mp4                    -> media["video"]
         features/<modality>.npy            rows as in features/video_ids.csv, or else as in videos.csv;
