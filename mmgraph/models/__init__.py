@@ -13,7 +13,19 @@ from mmgraph.models.base import (
     pad_rows,
     warm_videos,
 )
-from mmgraph.models.closed import EASE, ItemKNN, Popularity
+from mmgraph.models.closed import (
+    BSPM,
+    EASE,
+    GFCF,
+    IALS,
+    SLIM,
+    AddEASE,
+    ChebyCF,
+    ContentKNN,
+    ItemKNN,
+    Popularity,
+    TurboCF,
+)
 from mmgraph.models.cold import CLCRec, ContentMean, ContentVAE, DropoutNet
 from mmgraph.models.collaborative import BPRMF, DSSM, VGAE, LightGCN, MMoE, MultVAE, NeuMF
 from mmgraph.models.fold_in import profile_rows, ridge_users
@@ -23,13 +35,20 @@ from mmgraph.models.sequential import GRU4Rec, SASRec, TemporalGraph, TiSASRec
 __all__ = [
     "ALL",
     "BPRMF",
+    "BSPM",
     "DSSM",
     "EASE",
     "FREEDOM",
+    "GFCF",
+    "IALS",
     "MMGCN",
+    "SLIM",
     "VBPR",
     "VGAE",
+    "AddEASE",
     "CLCRec",
+    "ChebyCF",
+    "ContentKNN",
     "ContentMean",
     "ContentVAE",
     "DropoutNet",
@@ -48,6 +67,7 @@ __all__ = [
     "SASRec",
     "TemporalGraph",
     "TiSASRec",
+    "TurboCF",
     "batch_rows",
     "chosen_modalities",
     "pad_rows",
