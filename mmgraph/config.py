@@ -66,7 +66,7 @@ class Config(BaseModel):
     def __repr__(self) -> str:
         """The settings that differ from their defaults, or must be given."""
         fields = type(self).model_fields
-        changed = {name: getattr(self, name) for name, field in fields.items()}
+        changed = {name: getattr(self, name) for name, field in fields.items() if field.repr}
         changed = {
             name: value
             for name, value in changed.items()
