@@ -24,6 +24,7 @@ from mmgraph.serve.engine import Answer, Busy, Engine, Question, UnknownColumn, 
 from mmgraph.serve.http import MIB, Problem, Request, Response, Route, Router, json_response
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import Event, EventError, LogError, LogFullError, SqliteLog, interaction
+from mmgraph.serve.log.base import MAX_ID
 from mmgraph.serve.log.events import identifier
 from mmgraph.serve.metrics import Metrics, resident_bytes
 from mmgraph.serve.openapi import document
@@ -136,7 +137,7 @@ class App:
             return Problem("unknown-id", f"no {error.kind} {error.raw!r}{hint}", close=list(error.close)).response()
         if isinstance(error, UnknownColumn):
             detail = f"no video has a column {error.name!r}; there are {', '.join(error.names) or 'none'}"
-            return schema.fields([("/filter", detail)]).response()
+            return Problem("unknown-column", detail).response()
         if isinstance(error, Busy):
             return Problem("busy", str(error), {"retry-after": "1"}).response()
         if isinstance(error, (Unready, TimeoutError)):
@@ -213,20 +214,19 @@ _PATCH, _SCORE = TypeAdapter(schema.Patch), TypeAdapter(schema.Score)
 async def _recommend(app: App, request: Request) -> Response:
     began = time.perf_counter()
     body = schema.parse(_RECOMMEND, request.body)
-    if body.user is None and body.history is None:
-        raise schema.fields([("/user", "give user, history or both")])
     if body.min_seq > app.engine.state.seq:
         await _reach(app, body.min_seq)
     question = Question(
         *(body.user, body.k, body.history, body.exclude, body.candidates, body.filter, body.explain),
         unknown_user=app.unknown_user,
+        popular=body.user is None and body.history is None,
     )
     return await app.answer(question, began)
 
 
 async def _reach(app: App, seq: int) -> None:
     if seq > app.log.last():
-        raise schema.fields([("/min_seq", f"the log is at {app.log.last()}")])
+        raise Problem("ahead", f"min_seq is {seq}, the log is at {app.log.last()}")
     async with asyncio.timeout(_PATIENCE):
         await asyncio.wrap_future(app.engine.applied(seq))
 
@@ -303,12 +303,12 @@ def _described(app: App, raw: str, body: schema.VideoBody, key: str) -> Event:
         if len(values) != modalities[name].dim:
             wanted = modalities[name].dim
             raise Problem("bundle-clash", f"features of {name!r}: {len(values)} numbers, the bundle reads {wanted}")
-        if not np.abs(values).max(initial=0.0) <= np.finfo(np.float32).max:
-            raise schema.fields([(f"/features/{name}", "a number is not finite in float32")])
+        if not np.isfinite(values).all():
+            raise Problem("bundle-clash", f"features of {name!r}: a number is not finite")
         features[name] = pack(values)
     columns: dict[str, Any] = dict(body.columns)
     if "id" in columns:
-        raise schema.fields([("/columns/id", "the id is the address")])
+        raise Problem("bundle-clash", "a column cannot be called id: the id is the address")
     columns |= {name: value for name, value in (("title", body.title), ("tag", body.tags)) if value is not None}
     data: dict[str, Any] = {"video": raw}
     if columns:
@@ -325,7 +325,7 @@ def _half(given: schema.Half, name: str) -> np.ndarray:
         raw = base64.b64decode(given.f16_base64, validate=True)
         return np.frombuffer(raw, dtype="<f2").astype(np.float64)
     except (binascii.Error, ValueError):
-        raise schema.fields([(f"/features/{name}/f16_base64", "no base64 of float16 numbers")]) from None
+        raise Problem("bundle-clash", f"features of {name!r}: no base64 of float16 numbers") from None
 
 
 def _key(request: Request) -> str:
@@ -554,6 +554,8 @@ async def _search_users(app: App, request: Request) -> Response:
     """Some user ids that begin with a text, for the page."""
     values = _query(request, "prefix")
     prefix = values.get("prefix", "")
+    if len(prefix) > MAX_ID:
+        raise schema.fields([("/prefix", f"at most {MAX_ID} characters")])
     raw = app.engine.state.users.raw
     found = []
     for user in raw[:200_000]:
@@ -582,7 +584,7 @@ def _query(request: Request, *known: str) -> dict[str, Any]:
             raise schema.fields([(f"/{name}", f"unknown; there is {', '.join(known)}")])
         if name == "filter":
             column, colon, wanted = value.partition(":")
-            if not colon or not column or len(value) > 400:
+            if not colon or not column or len(value) > 300:
                 raise schema.fields([("/filter", "write column:value")])
             out.setdefault("filter", {}).setdefault(column, []).append(wanted)
         elif name in out:
@@ -637,24 +639,36 @@ _FILTER = {
     "style": "form",
     "explode": True,
 }
-_PREFIX = {"name": "prefix", "in": "query", "schema": {"type": "string", "maxLength": 256}}
+_PREFIX = {"name": "prefix", "in": "query", "schema": {"type": "string", "maxLength": MAX_ID}}
 _BODY = ("not-json", "slow-body", "too-large", "content-type", "fields")
 _ASK = ("busy", "unready", "fields")
+_LIST = (*_ASK, "unknown-id", "unknown-column")
 _WRITE = ("busy", "unready", "log", "disk-full")
 _JSON = "application/json"
 
 ROUTES: list[Route] = [
     Route(
         *("POST", "/v1/recommendations", _recommend, "read", "Recommend to one user or for a history"),
-        *(_ok(schema.Recommended), (*_BODY, *_ASK, "unknown-id"), (), {_JSON: _ref(schema.Recommend)}, 4 * MIB),
+        *(
+            _ok(schema.Recommended),
+            (*_BODY, *_ASK, "unknown-id", "unknown-column", "ahead"),
+            (),
+            {_JSON: _ref(schema.Recommend)},
+            4 * MIB,
+        ),
     ),
     Route(
         *("GET", "/v1/recommendations/{user}", _recommend_user, "read", "Recommend to one user"),
-        *(_ok(schema.Recommended), (*_ASK, "unknown-id"), (_K, _EXPLAIN, _FILTER)),
+        *(_ok(schema.Recommended), _LIST, (_K, _EXPLAIN, _FILTER)),
     ),
     Route(
         *("POST", "/v1/recommendations:batch", _recommend_many, "read", "Recommend to several users"),
-        *(_ok(schema.RecommendedMany), (*_BODY, *_ASK, "unknown-id"), (), {_JSON: _ref(schema.RecommendMany)}),
+        *(
+            _ok(schema.RecommendedMany),
+            (*_BODY, *_ASK, "unknown-id", "unknown-column"),
+            (),
+            {_JSON: _ref(schema.RecommendMany)},
+        ),
     ),
     Route(
         *("POST", "/v1/events", _events, "write", "Say what happened; it counts in the next answer"),
@@ -686,11 +700,11 @@ ROUTES: list[Route] = [
     ),
     Route(
         *("GET", "/v1/videos/{video}/similar", _similar, "read", "Videos like one"),
-        *(_ok(schema.Similar), (*_ASK, "unknown-id"), (_K, _FILTER)),
+        *(_ok(schema.Similar), _LIST, (_K, _FILTER)),
     ),
     Route(
         *("GET", "/v1/popular", _popular, "read", "The most popular videos, lately"),
-        *(_ok(schema.Recommended), _ASK, (_K, _FILTER)),
+        *(_ok(schema.Recommended), (*_ASK, "unknown-column"), (_K, _FILTER)),
     ),
     Route(
         *("POST", "/v1/scores", _scores, "read", "Scores of given videos"),

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from mmgraph.serve import schema
 from mmgraph.serve.http import PROBLEMS, Route
+from mmgraph.serve.log.base import MAX_ID
 
 _MODELS = (
     *(schema.Recommend, schema.RecommendMany, schema.Events, schema.VideoBody, schema.Videos, schema.Patch),
@@ -56,7 +57,7 @@ def _operation(route: Route, secured: bool) -> dict[str, Any]:
         text = title if known is None else f"{known['description']}; {title}"
         answers[str(status)] = {"description": text, "content": {**(known or {}).get("content", {}), **content}}
     named = re.findall(r"{(\w+)}", route.path)
-    identity = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\x00-\x1f\x7f]+$"}
+    identity = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"^[^\x00-\x1f\x7f]+$"}
     parameters: list[Any] = [{"name": n, "in": "path", "required": True, "schema": identity} for n in named]
     out: dict[str, Any] = {
         "summary": route.summary,

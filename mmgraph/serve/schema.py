@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from mmgraph.serve.http import Problem
-from mmgraph.serve.log.base import MAX_ID_BYTES
+from mmgraph.serve.log.base import MAX_ID
 from mmgraph.serve.log.events import EventError, identifier
 
 MAX_K, MAX_EXCLUDE, MAX_CANDIDATES, MAX_HISTORY, MAX_USERS, MAX_VIDEOS = 1000, 10_000, 100_000, 1000, 256, 1000
@@ -24,19 +24,23 @@ def _id(value: Any) -> str:
 
 _ID_SCHEMA = {
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES // 4, "pattern": r"^[^\x00-\x1f\x7f]+$"},
+        {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"^[^\x00-\x1f\x7f]+$"},
         {"type": "integer", "minimum": -(2**53), "maximum": 2**53},
     ]
 }
 RawId = Annotated[str, BeforeValidator(_id), WithJsonSchema(_ID_SCHEMA)]
 Text = Annotated[str, Field(max_length=1000)]
-Value = Annotated[str, Field(max_length=MAX_ID_BYTES)]
+Value = Annotated[str, Field(max_length=MAX_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Filter = Annotated[
     dict[Name, Annotated[list[Value], Field(min_length=1, max_length=100)]],
     Field(max_length=8, description="column -> values, one of which a video must have in each column"),
 ]
-K = Annotated[int, Field(ge=1, le=MAX_K, description="how many")]
+Whole = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+K = Annotated[int, Field(ge=1, le=MAX_K, description="how many"), Whole]
+
+
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
 class _Body(BaseModel):
@@ -44,7 +48,8 @@ class _Body(BaseModel):
 
 
 class Recommend(_Body):
-    """Whom to recommend what. ``user`` or ``history`` or both: a history takes the place of what is known."""
+    """Whom to recommend what. A history takes the place of what is known of the user; without both it is the popular
+    list."""
 
     user: RawId | None = None
     k: K = 20
@@ -55,7 +60,7 @@ class Recommend(_Body):
     candidates: Annotated[list[RawId], Field(max_length=MAX_CANDIDATES, description="no other video")] | None = None
     filter: Filter = {}
     explain: bool = False
-    min_seq: Annotated[int, Field(ge=0, le=2**53, description="answer when the log is folded up to here")] = 0
+    min_seq: Annotated[int, Field(ge=0, le=2**53, description="answer when the log is folded up to here"), Whole] = 0
 
 
 class RecommendMany(_Body):
@@ -158,10 +163,11 @@ class Taken(BaseModel):
 class Half(_Body):
     """Features in half precision: base64 of little-endian float16."""
 
-    f16_base64: Annotated[str, Field(max_length=100_000)]
+    f16_base64: Annotated[str, Field(max_length=100_000, pattern=_BASE64)]
 
 
-Feature = Annotated[list[float] | Half, Field(description='numbers as wide as the bundle\'s, or {"f16_base64"}')]
+Number = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
+Feature = Annotated[list[Number] | Half, Field(description='numbers as wide as the bundle\'s, or {"f16_base64"}')]
 
 
 class VideoBody(_Body):

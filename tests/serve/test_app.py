@@ -122,14 +122,13 @@ def test_filters_candidates_and_exclusions_are_kept_to(running: Running):
 
 BAD: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/v1/recommendations", b"{", 400, "not-json"),
-    ("POST", "/v1/recommendations", {}, 422, "fields"),
     ("POST", "/v1/recommendations", {"user": "1", "k": 0}, 422, "fields"),
     ("POST", "/v1/recommendations", {"user": "1", "k": 1001}, 422, "fields"),
     ("POST", "/v1/recommendations", {"user": "1", "k": "5"}, 422, "fields"),
     ("POST", "/v1/recommendations", {"user": "1", "kk": 5}, 422, "fields"),
     ("POST", "/v1/recommendations", {"user": ["1"]}, 422, "fields"),
-    ("POST", "/v1/recommendations", {"user": "1", "filter": {"colour": ["red"]}}, 422, "fields"),
-    ("POST", "/v1/recommendations", {"user": "1", "min_seq": 10}, 422, "fields"),
+    ("POST", "/v1/recommendations", {"user": "1", "filter": {"colour": ["red"]}}, 404, "unknown-column"),
+    ("POST", "/v1/recommendations", {"user": "1", "min_seq": 10}, 409, "ahead"),
     ("POST", "/v1/recommendations", {"user": "1", "history": ["none"]}, 404, "unknown-id"),
     ("GET", "/v1/recommendations/1?k=ten", None, 422, "fields"),
     ("GET", "/v1/recommendations/1?q=1", None, 422, "fields"),
@@ -144,6 +143,8 @@ BAD: list[tuple[str, str, Any, int, str]] = [
     ("PUT", "/v1/videos/x", b'{"features": {"visual": [NaN, 1, 1, 1, 1]}}', 422, "fields"),
     ("PUT", "/v1/videos/x", {"features": {"visual": [1e300] * 5}}, 422, "fields"),
     ("PUT", "/v1/videos/x", {"features": {"visual": {"f16_base64": "??"}}}, 422, "fields"),
+    ("PUT", "/v1/videos/x", {"features": {"visual": {"f16_base64": "AAAA"}}}, 409, "bundle-clash"),
+    ("PUT", "/v1/videos/x", {"columns": {"id": "y"}}, 409, "bundle-clash"),
     ("PUT", "/v1/videos/a%0Ab", {}, 422, "fields"),
     ("PATCH", "/v1/videos/none", {"hidden": True}, 404, "unknown-id"),
     ("PATCH", "/v1/videos/1", {"hidden": "yes"}, 422, "fields"),
@@ -172,6 +173,8 @@ def test_every_bad_request_is_a_problem_that_says_what_is_wrong(running: Running
     assert running.client.delete("/v1/popular").headers["allow"] == "GET, HEAD"
     head = running.client.head("/v1/popular")
     assert (head.status_code, head.content) == (200, b"")
+    nobody = running.client.post("/v1/recommendations", json={}).json()
+    assert [item["source"] for item in nobody["items"]] == ["popular"] * 20
     assert "x" not in running.app.engine.state.videos, "nothing of what was refused is in the state"
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-MAX_ID_BYTES = 256
+MAX_ID = 256  # characters
 
 
 class LogError(OSError):

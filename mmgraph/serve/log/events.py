@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmgraph.serve.log.base import MAX_ID_BYTES, Event
+from mmgraph.serve.log.base import MAX_ID, Event
 
 INTERACTIONS = ("click", "finish", "like", "skip")
 FUTURE = 300.0  # seconds that a client's clock may run ahead
@@ -78,22 +78,22 @@ def derived_id(kind: str, time: float, data: Mapping[str, Any]) -> str:
 
 
 def identifier(body: Mapping[str, Any], name: str) -> str:
-    """A raw id as text: text of 1 to 256 bytes without control characters, or a whole number.
+    """A raw id as text: text of 1 to 256 characters, none a control character, or a whole number.
 
     Raises:
         EventError: anything else.
     """
     raw = body.get(name)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)  # 7.0 is 7 in JSON
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= 2**53:
         raw = str(raw)
     if not isinstance(raw, str) or not raw:
-        raise EventError("fields", f"/{name}", f"an id is text or a whole number, not {_kind(raw)}")
-    try:
-        size = len(raw.encode())
-    except UnicodeEncodeError:
-        raise EventError("fields", f"/{name}", "the id is no valid Unicode") from None
-    if size > MAX_ID_BYTES:
-        raise EventError("fields", f"/{name}", f"the id has {size} bytes; at most {MAX_ID_BYTES} are taken")
+        raise EventError("fields", f"/{name}", f"an id is text or a whole number of at most 2^53, not {_kind(raw)}")
+    if len(raw) > MAX_ID:
+        raise EventError("fields", f"/{name}", f"the id has {len(raw)} characters; at most {MAX_ID} are taken")
+    if any("\ud800" <= letter <= "\udfff" for letter in raw):
+        raise EventError("fields", f"/{name}", "the id is no valid Unicode")
     if any(letter < " " or letter == "\x7f" for letter in raw):
         raise EventError("fields", f"/{name}", "the id holds a control character")
     return raw
