@@ -116,9 +116,12 @@ class BPR(Objective):
 
     Args:
         negatives: N, videos a pair that the user has no edge to, uniform.
+        hardest: only the negative of the highest score counts (dynamic negative sampling, Zhang et al., SIGIR 2013,
+            https://doi.org/10.1145/2484028.2484126).
     """
 
     negatives: int = 1
+    hardest: bool = False
 
     def __post_init__(self) -> None:
         _at_least("negatives", self.negatives, 1)
@@ -130,7 +133,8 @@ class BPR(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``bpr``."""
-        return {"bpr": bpr(*examples.scores(head))}
+        own, other = examples.scores(head)
+        return {"bpr": bpr(own, other.amax(1, keepdim=True) if self.hardest else other)}
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,72 @@ class BCE(Objective):
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``bce``."""
         return {"bce": bce(*examples.scores(head))}
+
+
+@dataclass(frozen=True)
+class MaxMargin(Objective):
+    """Hinge: ``margin`` = mean max(0, m + ŷ_uj − ŷ_ui), PinSage's loss.
+
+    Args:
+        negatives: N, as in :class:`BPR`.
+        margin: m.
+    """
+
+    negatives: int = 1
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self.negatives, 1)
+        _at_least("margin", self.margin, 0)
+
+    @property
+    def draws(self) -> Draws:
+        """N for each pair."""
+        return Draws(self.negatives)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``margin``."""
+        own, other = examples.scores(head)
+        return {"margin": F.relu(self.margin + other - own).mean()}
+
+
+@dataclass(frozen=True)
+class CosineContrastive(Objective):
+    """CCL: ``positive`` = mean (1 − cos(u, i)), ``negative`` = w · mean_j max(0, cos(u, j) − m).
+
+    Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM 2021,
+    https://arxiv.org/abs/2109.12613. Many negatives, of which only those inside the margin count.
+
+    Args:
+        negatives: N a pair.
+        margin: m in [−1, 1].
+        weight: w.
+    """
+
+    negatives: int = 800
+    margin: float = 0.9
+    weight: float = 250.0
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self.negatives, 1)
+        _at_least("margin", self.margin, -1)
+        _at_least("weight", self.weight, 0)
+
+    @property
+    def draws(self) -> Draws:
+        """N for each pair."""
+        return Draws(self.negatives)
+
+    def check(self, head: Head) -> None:
+        """A head that compares rows."""
+        _needs_rows(self, head)
+
+    def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
+        """``positive`` and ``negative``."""
+        unit = examples.unit()
+        own = torch.linalg.vecdot(unit.state, F.embedding(unit.positive, unit.video))
+        other = torch.linalg.vecdot(F.embedding(unit.negative, unit.video), unit.state.unsqueeze(1))
+        return {"positive": (1 - own).mean(), "negative": self.weight * F.relu(other - self.margin).mean()}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmgraph.graph import ModalityKNN, Transform
+from mmgraph.graph import ModalityKNN, RandomWalkNeighbours, Transform
 from mmgraph.models import Recommender, Rows
 from mmgraph.ops import CSR
 from mmgraph.train import FitConfig, fit
@@ -78,10 +78,10 @@ def checkerboard(size: int = 24, modalities: Sequence[str] = ("visual", "audio")
 
 
 def alike(graph: MultimodalGraph) -> MultimodalGraph:
-    """The graph with the ``similar_<modality>`` edges that some models read."""
+    """The graph with the edges that some models read: ``similar_<modality>`` and ``walked``."""
     for m in graph.modalities:
         graph = ModalityKNN(m, k=3, weight="binary", loops=True, share=1 / len(graph.modalities))(graph)
-    return graph
+    return RandomWalkNeighbours(k=5, walks=20)(graph)
 
 
 def _dense(rows: Tensor | CSR) -> Tensor:
@@ -98,7 +98,6 @@ class ModelContract:
         epoch_transforms: given to ``fit``.
         epochs, batch_size, learning_rate: how the checkerboard is trained.
         least: share of the held-out diagonal that must come first after training; 0 for models that cannot know it.
-        ranks_everything: scores of all pairs are finite.
     """
 
     model: ClassVar[Callable[..., Recommender]]
@@ -123,6 +122,12 @@ class ModelContract:
         config = FitConfig(epochs=epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
         fit(model, graph, config=config, seed=1, epoch_transforms=self.epoch_transforms)
         return model
+
+    def training_graph(self, graph: MultimodalGraph) -> MultimodalGraph:
+        """The graph as an epoch of training sees it."""
+        for transform in self.epoch_transforms:
+            graph = transform(graph, torch.Generator().manual_seed(0))
+        return graph
 
     def test_checkerboard(self) -> None:
         """The held-out diagonal comes first among the videos a user has not seen."""
@@ -196,8 +201,7 @@ class ModelContract:
         model = self.build(graph)
         if model.closed_form:
             return
-        for transform in self.epoch_transforms:
-            graph = transform(graph, torch.Generator().manual_seed(0))
+        graph = self.training_graph(graph)
         for batch in model.sampler(graph, 8).epoch(0, 0):
             torch.stack(list(model.loss(graph, batch).values())).sum().backward()
         dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -230,7 +234,7 @@ class ModelContract:
                 model.solve(graph)
             else:
                 batch = next(iter(model.sampler(graph, 8).epoch(0, 0)))
-                terms = model.loss(graph, batch)
+                terms = model.loss(self.training_graph(graph), batch)
                 assert all(bool(t.isfinite()) for t in terms.values()), f"{names}: {terms}"
             with torch.no_grad():
                 scores = model.eval().score(model.encode(graph), torch.arange(5))
@@ -243,7 +247,7 @@ class ModelContract:
         if model.closed_form:
             return
         model.eval()  # dropout off: both see the same
-        batch = next(iter(model.sampler(graph, 8).epoch(0, 0)))
+        batch, graph = next(iter(model.sampler(graph, 8).epoch(0, 0))), self.training_graph(graph)
         totals = []
         for enabled in (False, True):
             torch.manual_seed(3)

@@ -15,8 +15,10 @@ from mmgraph.objectives import (
     BCE,
     BPR,
     AlignmentUniformity,
+    CosineContrastive,
     Examples,
     FullSoftmax,
+    MaxMargin,
     Objective,
     SampledSoftmax,
 )
@@ -29,6 +31,9 @@ ALL = [
     SampledSoftmax(temperature=0.2, cosine=True, exponent=0.84),
     SampledSoftmax(negatives=3, temperature=0.5),
     SampledSoftmax(negatives=5, shared=True, log_q=True),
+    MaxMargin(negatives=2),
+    CosineContrastive(negatives=5, margin=0.2),
+    BPR(negatives=4, hardest=True),
     FullSoftmax(),
     FullSoftmax(temperature=0.2, cosine=True),
     AlignmentUniformity(gamma=2.0),
@@ -56,6 +61,19 @@ def test_bpr_and_bce_are_their_losses_on_the_scores():
     torch.testing.assert_close(value(BPR(2), e)["bpr"], -F.logsigmoid(own - other).mean())
     both = torch.cat([F.logsigmoid(own).flatten(), F.logsigmoid(-other).flatten()])
     torch.testing.assert_close(value(BCE(2), e)["bce"], -both.mean())
+
+
+def test_margins_the_hardest_negative_and_simplex():
+    e = batch()
+    scores = e.state @ e.video.T
+    own, other = scores.gather(1, e.positive[:, None]), scores.gather(1, e.negative)
+    torch.testing.assert_close(value(MaxMargin(2, margin=0.5), e)["margin"], (0.5 + other - own).clamp_min(0).mean())
+    hardest = -F.logsigmoid(own - other.amax(1, keepdim=True)).mean()
+    torch.testing.assert_close(value(BPR(2, hardest=True), e)["bpr"], hardest)
+    cos = F.cosine_similarity(e.state[:, None], e.video[None], dim=-1)
+    terms = value(CosineContrastive(2, margin=0.1, weight=3.0), e)
+    torch.testing.assert_close(terms["positive"], (1 - cos.gather(1, e.positive[:, None])).mean())
+    torch.testing.assert_close(terms["negative"], 3 * (cos.gather(1, e.negative) - 0.1).clamp_min(0).mean())
 
 
 def test_the_in_batch_softmax_leaves_out_the_same_video_and_corrects_for_popularity():

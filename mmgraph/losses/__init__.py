@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgraph.losses.contrast import alignment, info_nce
+from mmgraph.losses.contrast import alignment, info_nce, moment_alignment
 from mmgraph.losses.gaussian import kl_gaussian, multinomial_nll
 from mmgraph.losses.ranking import bce, bpr, embedding_l2
 from mmgraph.losses.softmax import sampled_softmax, softmax_cross_entropy
@@ -14,6 +14,7 @@ __all__ = [
     "embedding_l2",
     "info_nce",
     "kl_gaussian",
+    "moment_alignment",
     "multinomial_nll",
     "sampled_softmax",
     "softmax_cross_entropy",

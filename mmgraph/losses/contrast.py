@@ -11,9 +11,15 @@ from torch import Tensor
 
 
 def info_nce(
-    anchor: Tensor, positive: Tensor, temperature: float = 0.2, normalize: bool = True, symmetric: bool = False
+    anchor: Tensor,
+    positive: Tensor,
+    temperature: float = 0.2,
+    normalize: bool = True,
+    symmetric: bool = False,
+    among: tuple[Tensor, Tensor] | None = None,
+    intra: bool = False,
 ) -> Tensor:
-    """InfoNCE with in-batch negatives: −mean_i ln( e^{s_ii/τ} / Σ_j e^{s_ij/τ} ), s cosine.
+    """InfoNCE: −mean_i ln( e^{s_ii/τ} / Σ_j e^{s_ij/τ} ), s cosine; the negatives are the batch, or a whole table.
 
     van den Oord et al., 2018, https://arxiv.org/abs/1807.03748. Unlike a distance alone it cannot be met by
     shrinking or by one point for all: the other rows push away. ln B at chance.
@@ -22,15 +28,35 @@ def info_nce(
         anchor, positive: [B, D], row i of one belongs to row i of the other.
         temperature: τ > 0.
         normalize: cosine; False for plain dot products.
-        symmetric: the mean of both directions, over the same similarities.
+        symmetric: the mean of both directions, over the same similarities; with the batch as negatives.
+        among: a table [M, D] whose rows are the negatives, and [B] which of them are the positives.
+        intra: the other anchors are negatives too (MICRO, GRACE).
+
+    Returns:
+        Scalar; 0, with gradient 0, when B is 0.
     """
+    if not len(anchor):
+        return anchor.sum() * 0.0
+    table, own = (positive, torch.arange(len(anchor), device=anchor.device)) if among is None else among
     if normalize:
-        anchor, positive = F.normalize(anchor, dim=-1), F.normalize(positive, dim=-1)
-    logits = (anchor / temperature) @ positive.T
-    own = torch.arange(len(anchor), device=anchor.device)
+        anchor, table = F.normalize(anchor, dim=-1), F.normalize(table, dim=-1)
+    logits = (anchor / temperature) @ table.T
     if symmetric:
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    if intra:
+        others = (anchor / temperature) @ anchor.T
+        eye = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+        logits = torch.cat([logits, others.masked_fill(eye, -torch.inf)], 1)
     return F.cross_entropy(logits, own)
+
+
+def moment_alignment(a: Tensor, b: Tensor) -> Tensor:
+    """|mean(a) − mean(b)| + |var(a) − var(b)|, over all entries: two views as Gaussians (MENTOR, GUME).
+
+    Args:
+        a, b: [n, D]; rows need not correspond.
+    """
+    return (a.mean() - b.mean()).abs() + (a.var() - b.var()).abs()
 
 
 def alignment(
@@ -56,7 +82,7 @@ def alignment(
     """
     if kind not in ("l2", "l2_raw", "info_nce"):
         raise ValueError(f"kind must be 'l2', 'l2_raw' or 'info_nce', got {kind!r}")
-    total = sum((v.sum() * 0.0 for v in views.values()), torch.zeros(()))
+    total = torch.stack([v.sum() * 0.0 for v in views.values()]).sum() if views else torch.zeros(())
     count = 0
     for m, n in combinations(views, 2):
         both = present[m] & present[n]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mmgraph.models as zoo
-from mmgraph.graph import PairBatch
+from mmgraph.graph import EdgeViews, PairBatch
 from mmgraph.models import Embeddings, Recommender, batch_rows
 from mmgraph.objectives import FullSoftmax
 from mmgraph.testing import ModelContract
@@ -16,6 +16,11 @@ from mmgraph.testing import ModelContract
 # What a model needs to be trained on the checkerboard, where it is not the default.
 SETTINGS: dict[str, dict] = {
     "Popularity": {"least": 0.0},
+    # a strong contrast sets the 12 like videos of this world as far apart as it can, and their mean against each
+    "SimGCL": {"arguments": {"contrast": 0.01}},
+    "LightGCL": {"arguments": {"contrast": 0.01}},
+    "SGL": {"epoch_transforms": (EdgeViews(0.1),)},
+    "UltraGCN": {"arguments": {"negatives": 10, "negative_weight": 10.0}},
 }
 MODELS = [
     value

@@ -8,5 +8,17 @@ from mmgraph.graph.transforms.drop import EdgeDrop
 from mmgraph.graph.transforms.exposure import CoExposure, Exposures
 from mmgraph.graph.transforms.knn import ModalityKNN
 from mmgraph.graph.transforms.scale import ScaleFeatures
+from mmgraph.graph.transforms.views import EdgeViews
+from mmgraph.graph.transforms.walks import RandomWalkNeighbours
 
-__all__ = ["CoExposure", "EdgeDrop", "Exposures", "ModalityKNN", "ScaleFeatures", "TimeDecay", "Transform"]
+__all__ = [
+    "CoExposure",
+    "EdgeDrop",
+    "EdgeViews",
+    "Exposures",
+    "ModalityKNN",
+    "RandomWalkNeighbours",
+    "ScaleFeatures",
+    "TimeDecay",
+    "Transform",
+]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.models.base import Embeddings
-from mmgraph.models.closed.linear import LinearItemModel, interaction_matrix, scipy_matrix
+from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix, scipy_matrix
 from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
@@ -65,6 +65,5 @@ class ItemKNN(LinearItemModel):
 
     def score(self, emb: Embeddings, users: Tensor, videos: Tensor | None = None) -> Tensor:
         """X[users] W, [B, V], or its columns ``videos`` [B, N]."""
-        user = emb.user.select(users)[0].dense() if isinstance(emb.user, CSR) else emb.user[users]
-        scores = spmm(emb.video, user.T.contiguous()).T  # type: ignore[arg-type]
+        scores = spmm(emb.video, clicks_of(emb, users).T.contiguous()).T  # type: ignore[arg-type]
         return scores if videos is None else scores.gather(1, videos)

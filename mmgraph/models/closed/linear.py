@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -70,6 +70,12 @@ class LinearItemModel(Recommender):
             expected = profile_rows(graph, interaction_matrix(graph).dense(), people.features)
             user = torch.where(user.any(1, keepdim=True), user, expected)
         return Embeddings(user, video)  # type: ignore[arg-type]
+
+
+def clicks_of(emb: Embeddings, users: Tensor) -> Tensor:
+    """Rows of clicks of some users, dense [B, V], whether ``emb`` holds all of them sparse or some of them dense."""
+    rows: Any = emb.user
+    return rows.select(users)[0].dense() if isinstance(rows, CSR) else rows[users]
 
 
 def interaction_matrix(graph: MultimodalGraph) -> CSR:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from mmgraph.models.base import Embeddings
-from mmgraph.models.closed.linear import LinearItemModel
+from mmgraph.models.closed.linear import LinearItemModel, clicks_of
 from mmgraph.nn.spectral import ItemGram
-from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -45,6 +44,5 @@ class SpectralFilter(LinearItemModel):
 
     def score(self, emb: Embeddings, users: Tensor, videos: Tensor | None = None) -> Tensor:
         """x F of users, [B, V], or its columns ``videos`` [B, N]."""
-        clicks = emb.user.select(users)[0].dense() if isinstance(emb.user, CSR) else emb.user[users]
-        scores = self.filter(clicks.T.to(self.gram.video_scale)).T
+        scores = self.filter(clicks_of(emb, users).T.to(self.gram.video_scale)).T
         return scores if videos is None else scores.gather(1, videos)

@@ -1,0 +1,168 @@
+"""SGL, SimGCL and XSimGCL: LightGCN beside a contrast of two views of every node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import embedding_l2, info_nce
+from mmgraph.models.base import Embeddings, Rows, batch_rows
+from mmgraph.models.collaborative.lightgcn import LightGCN
+from mmgraph.nn.propagation import Refine, layers, noisy
+from mmgraph.ops import CSR, propagate
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+def contrast(first: Embeddings, second: Embeddings, temperature: float) -> Tensor:
+    """InfoNCE between two views of users and of videos, row by row, each among its own kind; summed over the two."""
+    return info_nce(first.user, second.user, temperature) + info_nce(first.video, second.video, temperature)
+
+
+def chosen(batch: PairBatch) -> Rows:
+    """The batch's users and the videos they chose, each once: what the contrasts are about."""
+    return Rows(batch.user.unique(), batch.positive.unique())
+
+
+class SGL(LightGCN):
+    """SGL-ED: LightGCN, and InfoNCE between two views of the graph that each lack a random share of its edges.
+
+    Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021, https://arxiv.org/abs/2010.10783.
+    Views come from an epoch transform: ``epoch_transforms=(EdgeViews(rate=0.1),)``. Negatives are the batch's other
+    nodes and the term is a mean, as in SELFRec; the public TensorFlow code takes all nodes and a sum, so that its
+    weights are not these.
+
+    Args:
+        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        contrast: λ.
+        temperature: τ.
+        more: further arguments of :class:`LightGCN`.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 3,
+        l2: float = 1e-4,
+        contrast: float = 0.1,
+        temperature: float = 0.2,
+        **more: Any,
+    ) -> None:
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, **more)
+        self.contrast, self.temperature = contrast, temperature
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """:class:`LightGCN`'s terms and ``contrast``.
+
+        Raises:
+            ValueError: a graph without views.
+        """
+        rows = chosen(batch)
+        views: list[Embeddings] = []
+        for name in ("view_0", "view_1"):
+            if ("user", name, "video") not in graph.edge_types:
+                raise ValueError(
+                    f"SGL reads {name!r} edges, which this graph lacks: epoch_transforms=(EdgeViews(0.1),)"
+                )
+            out = propagate(graph.adjacency(name), self.embedding, self.num_layers, rows=rows.stacked(graph))
+            views.append(rows.split(graph, out))
+        term = contrast(views[0], views[1], self.temperature)
+        return {**super().loss(graph, batch), "contrast": self.contrast * term}
+
+
+class SimGCL(LightGCN):
+    """SimGCL: LightGCN without its zeroth layer, and InfoNCE between two views with noise in every layer.
+
+    Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation", SIGIR 2022,
+    https://arxiv.org/abs/2112.08679. Noise: :func:`mmgraph.nn.propagation.noisy`. Three propagations a step.
+
+    Args:
+        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        contrast: λ.
+        temperature: τ.
+        noise: ε.
+        more: further arguments of :class:`LightGCN`.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 3,
+        l2: float = 1e-4,
+        contrast: float = 0.5,
+        temperature: float = 0.2,
+        noise: float = 0.1,
+        **more: Any,
+    ) -> None:
+        weights = [0.0] + [1.0 / max(num_layers, 1)] * num_layers
+        super().__init__(
+            graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, layer_weights=weights, **more
+        )
+        self.contrast, self.temperature, self.noise = contrast, temperature, noise
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """:class:`LightGCN`'s terms and ``contrast``."""
+        rows = chosen(batch)
+        views = [self._view(graph, rows, noisy(self.noise))[0] for _ in range(2)]
+        term = contrast(views[0], views[1], self.temperature)
+        return {**super().loss(graph, batch), "contrast": self.contrast * term}
+
+    def _view(self, graph: MultimodalGraph, rows: Rows, refine: Refine | None) -> tuple[Embeddings, list[Tensor]]:
+        """Mean of layers 1 … L at the rows, and the layers."""
+        adjacency: CSR = graph.adjacency(self.edge_types)
+        states = layers(adjacency, self.embedding, self.num_layers, refine, rows.stacked(graph))
+        return rows.split(graph, sum(states[1:]) / self.num_layers), states  # type: ignore[arg-type]
+
+
+class XSimGCL(SimGCL):
+    """XSimGCL: one noisy propagation serves both ranking and contrast, which is between its result and layer l*.
+
+    Yu et al., "XSimGCL: Towards Extremely Simple Graph Contrastive Learning for Recommendation", TKDE 2023,
+    https://arxiv.org/abs/2209.02544.
+
+    Args:
+        graph, embedding_dim, num_layers, l2, contrast, temperature, noise, more: as :class:`SimGCL`.
+        layer: l*, from 1.
+
+    Raises:
+        ValueError: a layer that there is not.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 3,
+        l2: float = 1e-4,
+        contrast: float = 0.2,
+        temperature: float = 0.15,
+        noise: float = 0.2,
+        layer: int = 1,
+        **more: Any,
+    ) -> None:
+        if not 1 <= layer <= num_layers:
+            raise ValueError(f"layer must lie in 1 … {num_layers}, got {layer}")
+        given = {"contrast": contrast, "temperature": temperature, "noise": noise, **more}
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, **given)
+        self.layer = layer
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms, ``l2`` and ``contrast``."""
+        rows, at = batch_rows(batch, self.objective)
+        refine = noisy(self.noise) if self.training else None
+        emb, states = self._view(graph, rows, refine)
+        early = rows.split(graph, states[self.layer])
+        terms = self.ranking_loss(graph, emb, rows, at)
+        videos = at.positive.unique()
+        both = [Embeddings(e.user, F.embedding(videos, e.video)) for e in (emb, early)]
+        terms["contrast"] = self.contrast * contrast(both[0], both[1], self.temperature)
+        return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), states[0])}

@@ -1,0 +1,117 @@
+"""UltraGCN: the limit of infinitely many layers, as weights of a loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import Draws, PairBatch, PairSampler, Sampler
+from mmgraph.losses import embedding_l2
+from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.closed.linear import interaction_matrix, scipy_matrix
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class UltraGCN(Recommender):
+    """UltraGCN: no propagation; pairs, negatives and like videos are weighted as infinitely many layers would.
+
+    Mao et al., "UltraGCN: Ultra Simplification of Graph Convolutional Networks for Recommendation", CIKM 2021,
+    https://arxiv.org/abs/2110.15114. β_uv = (1/d_u) sqrt((d_u + 1)/(d_v + 1)). Terms, each summed over the batch:
+    ``positive`` −(w₁ + w₂ β_uv) ln σ(ŷ_uv);  ``negative`` −w_n mean_j (w₃ + w₄ β_uj) ln σ(−ŷ_uj);  ``videos``
+    −λ Σ_j ω_vj ln σ(ŷ_uj) over the ``neighbours`` j most co-watched with v, ω_vj = G_vj/(g_v − G_vv) sqrt(g_v/g_j),
+    G = XᵀX and g its row sums;  ``l2`` γ/2 ‖the batch's rows‖². The public code leaves a video among its own
+    neighbours, where the paper's sum is over others: ``as_coded`` does too.
+
+    Args:
+        graph: gives U, V, the degrees and the co-watched videos.
+        embedding_dim: D.
+        negatives: N a pair.
+        negative_weight: w_n.
+        weights: w₁ … w₄.
+        videos: λ.
+        neighbours: kept for each video.
+        l2: γ, on the batch's rows (the paper: on all parameters).
+        as_coded: as above.
+    """
+
+    neighbour: Tensor
+    likeness: Tensor
+    user_scale: Tensor
+    video_scale: Tensor
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        negatives: int = 300,
+        negative_weight: float = 300.0,
+        weights: tuple[float, float, float, float] = (1e-6, 1.0, 1e-6, 1.0),
+        videos: float = 5e-4,
+        neighbours: int = 10,
+        l2: float = 1e-4,
+        as_coded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.negatives, self.negative_weight, self.weights = negatives, negative_weight, tuple(weights)
+        self.videos, self.l2 = videos, l2
+        self.user = nn.Parameter(1e-4 * torch.randn(graph.num_users, embedding_dim))
+        self.video = nn.Parameter(1e-4 * torch.randn(graph.num_videos, embedding_dim))
+        user, video = graph.seen.degree().float(), graph.seen.transpose().degree().float()
+        self.register_buffer("user_scale", (user + 1).sqrt() / user.clamp_min(1))
+        self.register_buffer("video_scale", (video + 1).rsqrt())
+        neighbour, likeness = co_watched(graph, neighbours, itself=as_coded)
+        self.register_buffer("neighbour", neighbour)
+        self.register_buffer("likeness", likeness)
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """The tables: user [U, D], video [V, D], or rows of them."""
+        return rows.of(self.user, self.video)
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """``positive``, ``negative``, ``videos`` and ``l2``."""
+        rows, at = batch_rows(batch)
+        user = F.embedding(at.user, rows.of_users(self.user))
+        videos = torch.cat([batch.positive.unsqueeze(1), batch.negative, self.neighbour[batch.positive]], 1)
+        scores = torch.linalg.vecdot(F.embedding(videos, self.video), user.unsqueeze(1))
+        own, other, near = scores.split([1, batch.negative.shape[1], self.neighbour.shape[1]], 1)
+        w1, w2, w3, w4 = self.weights
+        scale = self.user_scale[batch.user].unsqueeze(1)
+        positive = (w1 + w2 * scale * self.video_scale[batch.positive].unsqueeze(1)) * F.softplus(-own)
+        negative = (w3 + w4 * scale * self.video_scale[batch.negative]) * F.softplus(other)
+        like = self.likeness[batch.positive] * F.softplus(-near)
+        return {
+            "positive": positive.sum(),
+            "negative": self.negative_weight * negative.mean(1).sum(),
+            "videos": self.videos * like.sum(),
+            "l2": self.l2 * embedding_l2(1, *rows.of(self.user, self.video)),
+        }
+
+    def sampler(self, graph: MultimodalGraph, batch_size: int) -> Sampler:
+        """Pairs with N negatives each."""
+        return PairSampler(graph, batch_size, Draws(self.negatives))
+
+
+def co_watched(graph: MultimodalGraph, count: int, itself: bool = False) -> tuple[Tensor, Tensor]:
+    """The ``count`` videos of the largest ω with each video, [V, count], and ω, 0 where there are fewer."""
+    x = scipy_matrix(interaction_matrix(graph))
+    gram = (x.T @ x).tocsr()
+    videos, width = graph.num_videos, min(count, graph.num_videos)
+    total = torch.from_numpy(gram.sum(1)).flatten().double()
+    own = torch.from_numpy(gram.diagonal()).double()
+    neighbour, likeness = torch.zeros(videos, width, dtype=torch.int64), torch.zeros(videos, width)
+    for start in range(0, videos, 1024):
+        block = torch.from_numpy(gram[start : start + 1024].toarray()).double()
+        line = torch.arange(len(block))
+        if not itself:
+            block[line, line + start] = 0
+        at = slice(start, start + len(block))
+        scale = (total[at].sqrt() / (total[at] - own[at]).clamp_min(1e-12)).unsqueeze(1)
+        best = (scale * block / total.clamp_min(1e-12).sqrt()).topk(width, 1)
+        neighbour[at], likeness[at] = best.indices, best.values.float()
+    return neighbour, likeness

@@ -1,0 +1,54 @@
+"""Propagation with something done to every layer; where nothing is, ``ops.propagate`` is one fused pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgraph.ops import CSR, spmm
+
+Refine = Callable[[Tensor, Tensor], Tensor]
+
+
+def layers(
+    adjacency: CSR, x: Tensor, num_layers: int, refine: Refine | None = None, rows: Tensor | None = None
+) -> list[Tensor]:
+    """x⁰ … x^L, x^{l+1} = refine(A x^l, x⁰), each at ``rows``; the last layer is computed at those rows only.
+
+    Args:
+        adjacency: A, CSR [N, N].
+        x: x⁰, [N, D].
+        num_layers: L.
+        refine: (A x^l, x⁰) -> x^{l+1}, row by row; the product alone when None.
+        rows: [B]; all when None.
+    """
+    states, out = x, [x if rows is None else F.embedding(rows, x)]
+    for layer in range(num_layers):
+        last = layer == num_layers - 1
+        message = spmm(adjacency, states, rows=rows if last else None)
+        ego = out[0] if last else x
+        states = message if refine is None else refine(message, ego)
+        out.append(states if rows is None or last else F.embedding(rows, states))
+    return out
+
+
+def noisy(size: float) -> Refine:
+    """Adds noise of length ``size`` to each row, in the orthant that the row lies in.
+
+    x + ε · sign(x) ⊙ n/‖n‖, n ~ U(0, 1): Yu et al., "Are Graph Augmentations Necessary?", SIGIR 2022,
+    https://arxiv.org/abs/2112.08679.
+    """
+
+    def refine(message: Tensor, ego: Tensor) -> Tensor:
+        noise = F.normalize(torch.rand_like(message), dim=1)
+        return message + size * message.sign() * noise
+
+    return refine
+
+
+def by_likeness(message: Tensor, ego: Tensor) -> Tensor:
+    """cos(message, ego) · message, row by row: what LayerGCN calls layer refinement."""
+    return F.cosine_similarity(message, ego, dim=1, eps=1e-12).unsqueeze(1) * message
