@@ -7,6 +7,7 @@ torch alone.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -128,28 +129,31 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | int | None, at: int
     declared = DECLARED[name]
     if len(arguments) != len(declared):
         raise TypeError(f"{name} takes {len(declared)} arguments, got {len(arguments)}")
-    given = [_passed(name, want, dtype, argument) for want, argument in zip(declared, arguments)]
-    threads = torch.get_num_threads()
-    return getattr(library(), f"{name}_{KINDS[dtype]}")(*given, ctypes.c_int(chosen), ctypes.c_int(threads))
+    given: list[int | None] = []
+    for (argument, wanted, optional, number), value in zip(declared, arguments):
+        if number:
+            if type(value) is not int or value < 0:
+                raise TypeError(f"{name}: {argument} must be a number, got {type(value).__name__}")
+            given.append(value)
+        elif value is None and optional:
+            given.append(None)
+        elif (
+            isinstance(value, Tensor)
+            and value.dtype is (wanted or dtype)
+            and value.is_cpu
+            and value.layout is torch.strided
+            and value.is_contiguous()
+        ):
+            given.append(value.data_ptr())
+        else:
+            found = f"{value.dtype} on {value.device}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name}: {argument} must be contiguous {wanted or dtype} on cpu, got {found}")
+    return _function(name, dtype)(*given, chosen, torch.get_num_threads())
 
 
-def _passed(
-    kernel: str, want: Argument, rows: torch.dtype, given: Tensor | int | None
-) -> ctypes.c_int64 | ctypes.c_void_p:
-    if want.number:
-        if type(given) is int and given >= 0:
-            return ctypes.c_int64(given)
-        raise TypeError(f"{kernel}: {want.name} must be a number, got {type(given).__name__}")
-    if given is None and want.optional:
-        return ctypes.c_void_p(None)
-    dtype = want.dtype or rows
-    if (
-        isinstance(given, Tensor)
-        and given.dtype == dtype
-        and given.device.type == "cpu"
-        and given.layout == torch.strided
-        and given.is_contiguous()
-    ):
-        return ctypes.c_void_p(given.data_ptr())
-    found = f"{given.dtype} on {given.device}" if isinstance(given, Tensor) else type(given).__name__
-    raise TypeError(f"{kernel}: {want.name} must be contiguous {dtype} on cpu, got {found}")
+@cache
+def _function(name: str, dtype: torch.dtype) -> Callable[..., int]:
+    found = getattr(library(), f"{name}_{KINDS[dtype]}")
+    kinds = (ctypes.c_int64 if argument.number else ctypes.c_void_p for argument in DECLARED[name])
+    found.argtypes = (*kinds, ctypes.c_int, ctypes.c_int)
+    return found

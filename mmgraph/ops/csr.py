@@ -257,6 +257,12 @@ class CSR:
             raise ValueError("symmetric=True, but the pattern is not known to be symmetric")
         return CSR(self.indptr, self.indices, values, self.shape, symmetric, _pattern=self._pattern)
 
+    def unscaled(self) -> CSR:
+        """``S`` alone: the same values, without the scales."""
+        if self.row_scale is None and self.col_scale is None:
+            return self
+        return self.with_values(self.values, self.symmetric)
+
     def distinct(self, values: Literal["sum", "ones"] = "ones") -> CSR:
         """Each edge once: the duplicates' weights added up, or (``"ones"``) nothing but the fact, without weights.
 

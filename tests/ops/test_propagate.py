@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, propagate
-from mmgraph.ops.spmm import operand
+from mmgraph.ops.operand import Operand
+from mmgraph.ops.propagate.op import propagate_op
 from tests.ops.op_graphs import TOLERANCE, graphs, normal
 
 
@@ -104,8 +105,9 @@ def test_gradcheck_and_opcheck():
     rows = torch.tensor([3, 49, 3])
     for chosen in (rows, None):
         assert torch.autograd.gradcheck(lambda x, w, r=chosen: propagate(a, x, 2, weights=w, rows=r), (x, weights))
-        args = (*operand(a), None, None, x, weights, chosen, chosen is not None, "cpu", None)
-        torch.library.opcheck(torch.ops.mmgraph.propagate.default, args)
+        for learned, fixed in ((weights, []), (None, [0.5, 0.0, 1.0])):
+            arguments = (Operand.of(a), x, learned, fixed, chosen, chosen is not None, "cpu", None)
+            torch.library.opcheck(propagate_op.torch, propagate_op.flat(arguments))
 
 
 @pytest.mark.parametrize("impl", ["reference", "cpu", "triton"])

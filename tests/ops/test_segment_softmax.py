@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, attend, segment_softmax
+from mmgraph.ops.operand import Operand
+from mmgraph.ops.segment_softmax import attend_op, segment_softmax_op
 from mmgraph.ops.segment_softmax import triton as kernels
 from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
 
@@ -79,9 +81,8 @@ def test_gradcheck_and_opcheck():
     logits, x = normal(12, 2, dtype=torch.float64), normal(5, 2, 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda l: segment_softmax(a, l), (logits,))
     assert torch.autograd.gradcheck(lambda l, x: attend(a, l, x), (logits, x))
-    pattern = (a.indptr, a.indices, *a._transposed_pattern())
-    torch.library.opcheck(torch.ops.mmgraph.segment_softmax.default, (a.indptr, logits, "cpu"))
-    torch.library.opcheck(torch.ops.mmgraph.attend.default, (*pattern, logits, x, "cpu"))
+    torch.library.opcheck(segment_softmax_op.torch, segment_softmax_op.flat((a.indptr, logits, "cpu")))
+    torch.library.opcheck(attend_op.torch, attend_op.flat((Operand.pattern(a), logits, x, "cpu")))
 
 
 def test_one_head_needs_no_head_dimension():

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from mmgraph.ops import CSR, edge_dot, spmm
 from mmgraph.ops.compiled import library
-from mmgraph.ops.spmm import backend, compiled, cpu, operand, pattern
+from mmgraph.ops.operand import Operand
+from mmgraph.ops.spmm import compiled, cpu
 from mmgraph.ops.spmm import triton as kernels
+from mmgraph.ops.spmm.matmul import backend
+from mmgraph.ops.spmm.op import edge_dot_op, spmm_op, spmm_rows_adjoint_op, spmm_rows_op
 from mmgraph.ops.spmm.product import Product
 from tests.ops.op_graphs import BACKENDS, TOLERANCE, graphs, hub_graph, normal
 
@@ -185,13 +188,15 @@ def test_gradcheck_in_values_and_features_once_and_twice():
 
 def test_opcheck():
     a, x, rows = hub_graph(6, 5, 12), normal(5, 3), torch.tensor([5, 0, 5])
-    learned = operand(a.with_values(normal(12)))
-    ops = torch.ops.mmgraph
-    torch.library.opcheck(ops.spmm.default, (*learned, x, "cpu"))
-    torch.library.opcheck(ops.spmm.default, (*operand(a), x, "reference"))
-    torch.library.opcheck(ops.spmm_rows.default, (*operand(a), rows, x, "cpu"))
-    torch.library.opcheck(ops.spmm_rows_adjoint.default, (*operand(a), rows, normal(3, 4), "cpu"))
-    torch.library.opcheck(ops.edge_dot.default, (*pattern(a), normal(6, 3), x, "cpu"))
+    learned, fixed = Operand.of(a.with_values(normal(12))), Operand.of(a)
+    for op, *arguments in (
+        (spmm_op, learned, x, "cpu"),
+        (spmm_op, fixed, x, "reference"),
+        (spmm_rows_op, fixed, rows, x, "cpu"),
+        (spmm_rows_adjoint_op, fixed, rows, normal(3, 4), "cpu"),
+        (edge_dot_op, Operand.pattern(a), normal(6, 3), x, "cpu"),
+    ):
+        torch.library.opcheck(op.torch, op.flat(arguments))
 
 
 def test_spmm_runs_in_a_compiled_function():

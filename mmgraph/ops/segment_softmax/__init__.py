@@ -10,6 +10,8 @@ from torch import Tensor
 from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
+from mmgraph.ops.library import Op
+from mmgraph.ops.operand import Operand
 from mmgraph.ops.segment_softmax import cpu, reference
 
 __all__ = ["attend", "segment_softmax"]
@@ -36,7 +38,7 @@ def segment_softmax(a: CSR, logits: Tensor, *, impl: str = "auto") -> Tensor:
     flat = logits if logits.dim() == 2 else logits.unsqueeze(1)
     if name == "reference":
         return reference.softmax(a.indptr, flat).reshape(logits.shape)
-    return torch.ops.mmgraph.segment_softmax(a.indptr, flat, name).reshape(logits.shape)
+    return segment_softmax_op(a.indptr, flat, name).reshape(logits.shape)
 
 
 def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
@@ -73,8 +75,7 @@ def attend(a: CSR, logits: Tensor, x: Tensor, *, impl: str = "auto") -> Tensor:
     if name == "reference":
         out = reference.attend(a.indptr, a.indices, flat, wide)
     else:
-        pattern = (a.indptr, a.indices, *a._transposed_pattern())
-        out, _ = torch.ops.mmgraph.attend(*pattern, flat, wide, name)
+        out, _ = attend_op(Operand.pattern(a), flat, wide, name)
     return out.reshape(a.shape[0], *heads, x.shape[-1])
 
 
@@ -97,101 +98,55 @@ def _backend(name: str) -> ModuleType:
     return cpu
 
 
-@torch.library.custom_op("mmgraph::segment_softmax", mutates_args=())
-def _segment_softmax(indptr: Tensor, logits: Tensor, impl: str) -> Tensor:
+@Op
+def segment_softmax_op(indptr: Tensor, logits: Tensor, impl: str) -> Tensor:
+    """Weights [E, H]."""
     return _backend(impl).softmax(indptr, logits)
 
 
-@_segment_softmax.register_fake
-def _(indptr, logits, impl):
-    return torch.empty_like(logits, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("mmgraph::segment_softmax_backward", mutates_args=())
-def _segment_softmax_backward(indptr: Tensor, alpha: Tensor, grad: Tensor, impl: str) -> Tensor:
+@Op
+def segment_softmax_backward_op(indptr: Tensor, alpha: Tensor, grad: Tensor, impl: str) -> Tensor:
+    """The gradient of logits [E, H]."""
     return _backend(impl).softmax_backward(indptr, alpha, grad)
 
 
-@_segment_softmax_backward.register_fake
-def _(indptr, alpha, grad, impl):
-    return torch.empty_like(alpha, memory_format=torch.contiguous_format)
+@Op
+def attend_op(a: Operand, logits: Tensor, x: Tensor, impl: str) -> tuple[Tensor, Tensor]:
+    """Sums [R, H, D], and [2, R, H] each row's largest logit and sum of exponentials."""
+    return _backend(impl).attend(a.indptr, a.indices, logits, x)
 
 
-def _softmax_setup(ctx, inputs, output):
-    ctx.save_for_backward(inputs[0], output)
-    ctx.impl = inputs[2]
-
-
-def _softmax_grad(ctx, grad):
-    indptr, alpha = ctx.saved_tensors
-    back = torch.ops.mmgraph.segment_softmax_backward
-    return None, back(indptr, alpha, grad.contiguous(), ctx.impl), None
-
-
-_segment_softmax.register_autograd(_softmax_grad, setup_context=_softmax_setup)
-
-
-@torch.library.custom_op("mmgraph::attend", mutates_args=())
-def _attend(
-    indptr: Tensor,
-    indices: Tensor,
-    t_indptr: Tensor,
-    t_indices: Tensor,
-    t_order: Tensor,
-    logits: Tensor,
-    x: Tensor,
-    impl: str,
+@Op
+def attend_backward_op(
+    a: Operand, logits: Tensor, x: Tensor, out: Tensor, stats: Tensor, grad: Tensor, impl: str
 ) -> tuple[Tensor, Tensor]:
-    return _backend(impl).attend(indptr, indices, logits, x)
+    """The gradients of logits and ``x``."""
+    return _backend(impl).attend_backward(a, logits, x, out, stats, grad)
 
 
-@_attend.register_fake
-def _(indptr, indices, t_indptr, t_indices, t_order, logits, x, impl):
-    rows = indptr.shape[0] - 1
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+segment_softmax_op.fake(lambda indptr, logits, impl: _like(logits))
+segment_softmax_backward_op.fake(lambda indptr, alpha, grad, impl: _like(alpha))
+attend_backward_op.fake(lambda a, logits, x, *_: (_like(logits), _like(x)))
+
+
+@attend_op.fake
+def _(a, logits, x, impl):
     wide = torch.promote_types(logits.dtype, torch.float32)
-    return x.new_empty(rows, *x.shape[1:]), logits.new_empty(2, rows, logits.shape[1], dtype=wide)
+    return x.new_empty(a.shape[0], *x.shape[1:]), logits.new_empty(2, a.shape[0], logits.shape[1], dtype=wide)
 
 
-@torch.library.custom_op("mmgraph::attend_backward", mutates_args=())
-def _attend_backward(
-    indptr: Tensor,
-    indices: Tensor,
-    t_indptr: Tensor,
-    t_indices: Tensor,
-    t_order: Tensor,
-    logits: Tensor,
-    x: Tensor,
-    out: Tensor,
-    stats: Tensor,
-    grad: Tensor,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    tensors = (indptr, indices, t_indptr, t_indices, t_order, logits, x, out, stats, grad)
-    return _backend(impl).attend_backward(*tensors)
+def _softmax_gradient(indptr, logits, impl, alpha, needs, grad):
+    return {"logits": segment_softmax_backward_op(indptr, alpha, grad.contiguous(), impl)}
 
 
-@_attend_backward.register_fake
-def _(indptr, indices, t_indptr, t_indices, t_order, logits, x, out, stats, grad, impl):
-    contiguous = torch.contiguous_format
-    return (
-        torch.empty_like(logits, memory_format=contiguous),
-        torch.empty_like(x, memory_format=contiguous),
-    )
+def _attend_gradient(a, logits, x, impl, out, stats, needs, grad, _):
+    grad_logits, grad_x = attend_backward_op(a, logits, x, out, stats, grad.contiguous(), impl)
+    return {"logits": grad_logits, "x": grad_x}
 
 
-def _attend_setup(ctx, inputs, output):
-    *tensors, ctx.impl = inputs
-    ctx.save_for_backward(*tensors, *output)
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(output[1])
-
-
-def _attend_grad(ctx, grad, _):
-    if grad is None:
-        return (None,) * 8
-    back = torch.ops.mmgraph.attend_backward
-    grad_logits, grad_x = back(*ctx.saved_tensors, grad.contiguous(), ctx.impl)
-    return None, None, None, None, None, grad_logits, grad_x, None
-
-
-_attend.register_autograd(_attend_grad, setup_context=_attend_setup)
+segment_softmax_op.gradient(_softmax_gradient, unread=lambda needs: {"logits"}, outputs=True)
+attend_op.gradient(_attend_gradient, outputs=True, constant=(1,))

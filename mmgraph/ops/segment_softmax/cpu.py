@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmgraph.ops.operand import Operand
 from mmgraph.ops.spmm import cpu as spmm
 
 
@@ -67,25 +68,17 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
 
 
 def attend_backward(
-    indptr: Tensor,
-    indices: Tensor,
-    t_indptr: Tensor,
-    t_indices: Tensor,
-    t_order: Tensor,
-    logits: Tensor,
-    x: Tensor,
-    out: Tensor,
-    stats: Tensor,
-    grad: Tensor,
+    a: Operand, logits: Tensor, x: Tensor, out: Tensor, stats: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The gradients of logits [E, H] and x [C, H, D]. The row's mean of the gradient is ``grad · out``."""
-    alpha = _alpha(indptr, logits, stats)
+    assert a.t_order is not None
+    alpha = _alpha(a.indptr, logits, stats)
     mean = (grad * out).sum(2, dtype=stats.dtype)
     grad_x, grad_alpha = torch.empty_like(x), torch.empty_like(alpha)
     for head in range(x.shape[1]):
         part, features = grad[:, head].contiguous(), x[:, head].contiguous()
-        weight = alpha[:, head].index_select(0, t_order)
-        grad_x[:, head] = spmm.matmul(t_indptr, t_indices, weight, part)
-        grad_alpha[:, head] = spmm.edge_dot(indptr, indices, part, features)
-    grad_alpha.sub_(mean.index_select(0, _rows(indptr))).mul_(alpha)
+        weight = alpha[:, head].index_select(0, a.t_order)
+        grad_x[:, head] = spmm.matmul(a.t_indptr, a.t_indices, weight, part)
+        grad_alpha[:, head] = spmm.edge_dot(a.indptr, a.indices, part, features)
+    grad_alpha.sub_(mean.index_select(0, _rows(a.indptr))).mul_(alpha)
     return grad_alpha.to(logits.dtype), grad_x

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from mmgraph.ops.operand import Operand
 from mmgraph.ops.spmm import triton as spmm
 from mmgraph.ops.spmm.triton import COUNTS, SHARE, accumulator, edge_rows, first_row, launching, panel
 
@@ -268,19 +269,10 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
 
 
 def attend_backward(
-    indptr: Tensor,
-    indices: Tensor,
-    t_indptr: Tensor,
-    t_indices: Tensor,
-    t_order: Tensor,
-    logits: Tensor,
-    x: Tensor,
-    out: Tensor,
-    stats: Tensor,
-    grad: Tensor,
+    a: Operand, logits: Tensor, x: Tensor, out: Tensor, stats: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As ``cpu.attend_backward``."""
-    edges, (heads, width) = indices.numel(), x.shape[1:]
+    edges, (heads, width) = a.indices.numel(), x.shape[1:]
     grad_x = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
     grad_logits = torch.zeros(logits.shape, dtype=logits.dtype, device=x.device)
     if edges == 0 or heads == 0:
@@ -291,8 +283,8 @@ def attend_backward(
     alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
     with launching(x):
         _attend_edges[(triton.cdiv(edges, 32), heads)](
-            edge_rows(indptr, edges),
-            indices,
+            edge_rows(a.indptr, edges),
+            a.indices,
             logits,
             x,
             grad,
@@ -300,7 +292,7 @@ def attend_backward(
             mean,
             alpha,
             grad_logits,
-            indptr.numel() - 1,
+            a.indptr.numel() - 1,
             edges,
             width,
             heads,
@@ -312,8 +304,8 @@ def attend_backward(
             num_warps=4,
         )
     for head in range(heads):
-        weight = alpha[head][t_order]
-        spmm.matmul(t_indptr, t_indices, weight, grad[:, head], out=grad_x[:, head])
+        weight = alpha[head][a.t_order]
+        spmm.matmul(a.t_indptr, a.t_indices, weight, grad[:, head], out=grad_x[:, head])
     return grad_logits, grad_x
 
 
