@@ -72,8 +72,12 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     columns = {name: side for name, side in columns.items() if rows and name in rows[0]}
     cells = [[f"{row[n]:.4f}" if n == "score" else "–" if row[n] is None else row[n] for n in columns] for row in rows]
     say_table(title, columns, cells)
-    if any(row.get("fallback") for row in rows):
-        say("nothing is known of this user that the model reads: this is the popular list")
+    said = {
+        "popular": "nothing is known of this user that the model reads: this is the popular list",
+        "profile": "this user has no interactions: the list is by profile",
+    }
+    if rows and rows[0].get("fallback"):
+        say(said[rows[0]["fallback"]])
     for row in rows:
         if "why" in row:
             say(f"{row['rank']}. " + ("; ".join(row["why"]) or "no path in the graph"))

@@ -310,7 +310,7 @@ class RequestRanking:
     def _blocks(self, counts: Tensor) -> Iterator[Tensor]:
         """Lists of like lengths together, so that little is padding, few enough that their rows fit in memory."""
         order = counts.sort(stable=True).indices
-        width = self.emb.video.shape[1] if self.emb.video.dim() > 1 else 1
+        width = self.emb.video.shape[1]
         limit, start = BLOCK_SCORES // 4, 0
         while start < len(order):
             stop = min(len(order), start + (self.config.block_size or 4096))

@@ -16,6 +16,8 @@ from torch import Tensor
 from mmgraph.data.dataset import Features
 from mmgraph.data.errors import DataError, UnknownIdError
 from mmgraph.data.vocabulary import Vocabulary
+from mmgraph.models import People
+from mmgraph.ops import CSR
 from mmgraph.recommend.constraint import Blocked, Constraint
 from mmgraph.recommend.lists import UnknownUser, audience, recommend, similar
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from mmgraph.data.dataset import Dataset
     from mmgraph.graph.multimodal import MultimodalGraph
-    from mmgraph.models import People
     from mmgraph.models.base import Recommender
 
 
@@ -35,8 +36,9 @@ class Recommendations:
 
     Attributes:
         frame: one row a recommended video: ``user`` (raw id), ``rank`` (from 1), ``video`` (raw id), ``title`` where
-            the videos have one, ``score``, and ``fallback``: ``"popular"`` where nothing is known of the user that the
-            model reads, so that the list is the popular one; else null.
+            the videos have one, ``score``, and ``fallback``: ``"profile"`` where the user has no interactions and the
+            model was asked by their features, ``"popular"`` where it can read nothing of them, so that the list is
+            the popular one; else null.
     """
 
     frame: pl.DataFrame
@@ -121,11 +123,11 @@ def recommend_ids(
         if len(names) != len(found.video):
             raise ValueError(f"{len(names)} user_ids for {len(found.video)} people: give one name each")
     line, place = (found.video >= 0).nonzero().cpu().unbind(1)
-    fallback = found.fallback.cpu()[line].tolist()
+    fallback = [found.fallback[i] for i in line.tolist()]
     rows = found.video.cpu()[line, place]
     columns = {"user": [names[i] for i in line.tolist()], "rank": (place + 1).numpy()} | _named(dataset, rows)
     columns["score"] = found.score.cpu()[line, place].float().numpy()
-    columns["fallback"] = pl.Series("fallback", ["popular" if f else None for f in fallback], dtype=pl.String)
+    columns["fallback"] = pl.Series("fallback", fallback, dtype=pl.String)
     return Recommendations(pl.DataFrame(columns))
 
 
@@ -241,8 +243,6 @@ def clicks_of(dataset: Dataset, histories: Mapping[Any, Sequence[Any]]) -> Peopl
         UnknownIdError: an unknown video id.
     """
     from mmgraph.graph import Histories
-    from mmgraph.models import People
-    from mmgraph.ops import CSR
 
     rows = [find_rows(dataset.video_ids, ids, "video") for ids in histories.values()]
     longest = max((len(r) for r in rows), default=0)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.models import People
 from mmgraph.nn import evaluating
 from mmgraph.ops import CSR, TopK, TopKIndex, best_of, checks, topk
 from mmgraph.recommend.constraint import Constraint
@@ -16,7 +17,6 @@ from mmgraph.recommend.scores import ranking_factors, require_fitted, score_bloc
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
-    from mmgraph.models import People
     from mmgraph.models.base import Embeddings, Recommender
 
 _LONGEST = 2**24  # places of a list
@@ -27,12 +27,13 @@ UnknownUser = Literal["popular", "model", "error"]
 class Lists(NamedTuple):
     """What is recommended: score [B, k] and video [B, k], best first; -inf and -1 where too few were left.
 
-    ``fallback`` [B] bool: of whom nothing is known that the model reads, so that the list is the popular one.
+    ``fallback``, one a list: None where the model knows the user by interactions; ``"profile"`` where it was asked by
+    the user's features alone; ``"popular"`` where nothing is known that it reads.
     """
 
     score: Tensor
     video: Tensor
-    fallback: Tensor
+    fallback: tuple[str | None, ...]
 
 
 class Audience(NamedTuple):
@@ -60,8 +61,9 @@ def recommend(
 ) -> Lists:
     """The k best videos for each of some users.
 
-    A user without an edge has a row that was never trained (unless the model reads user features, and the graph has
-    them): ranking by it would be noise. Such users get the most interacted videos, and ``fallback`` says so.
+    A user without an edge has a row that was never trained: ranking by it would be noise. Where the graph has user
+    features and the model can fold them in, such users are ranked by their profile, else they get the most interacted
+    videos; ``fallback`` says which.
 
     Args:
         model: any recommender; ``encode`` runs once, ``score`` once a block of users, or not at all where the scores
@@ -75,7 +77,8 @@ def recommend(
         candidates: video rows that may be recommended (all by default).
         exclude: video rows that may not.
         constraint: what else decides which videos a user may get now; its own ``seen`` counts beside the graph's.
-        unknown_user: ``"popular"`` as above; ``"model"`` ranks them by the model all the same; ``"error"`` refuses.
+        unknown_user: ``"popular"`` as above; ``"model"`` ranks them by their untrained rows all the same; ``"error"``
+            refuses.
         emb: embeddings from an earlier ``model.encode(graph)``, to save that step.
         index: one kept over the videos' factors (``ranking_factors(model, emb).video``), so that a call for a few users
             does not read them anew. What it hides is not recommended.
@@ -95,53 +98,80 @@ def recommend(
     barred = None if exclude is None else checks.rows(exclude, graph.num_videos, "exclude")
     asked = evaluating(model)
     if people is not None:
-        rows_by_model: Embeddings = asked.fold_in(graph, people)  # pyright: ignore[reportCallIssue]
-        clicks = _clicks(people, graph.num_videos)
-        rows, history = torch.arange(len(rows_by_model.user)), clicks
-        known = torch.zeros(len(rows), dtype=torch.bool) if clicks is None else clicks.degree().cpu() > 0
-        if people.features is not None:
-            known = torch.ones_like(known)
-        who = "person"
+        emb, clicks = asked.fold_in(graph, people), people.click_matrix(graph.num_videos)
+        place, who = torch.arange(len(people)), "person"
+        chosen = torch.zeros(len(place), dtype=torch.bool) if clicks is None else clicks.degree().cpu() > 0
+        source = ["interactions" if c else None if people.features is None else "profile" for c in chosen.tolist()]
+        # behind the known users: what a constraint knows of these is not theirs
+        rows, history = place + graph.num_users, None if clicks is None else _behind(clicks, graph.num_users)
     else:
         assert users is not None
-        rows, history = checks.rows(users, graph.num_users, "users"), graph.seen
-        rows_by_model = asked.encode(graph) if emb is None else emb
-        known = history.degree().cpu()[rows] > 0
-        if _reads_features(model, graph):
-            known = torch.ones_like(known)
-        who = "user row"
-    emb = rows_by_model
-    if len(emb.video) != graph.num_videos:
+        rows, who, history = checks.rows(users, graph.num_users, "users"), "user row", graph.seen
+        place = rows
+        emb = asked.encode(graph) if emb is None else emb
+        reads = _reads_features(model, graph)
+        chosen = (history.degree().cpu()[rows] > 0).tolist()
+        source = ["interactions" if c else "profile" if reads else None for c in chosen]
+    if emb.video.shape[0] != graph.num_videos:
         raise ValueError(
-            f"{type(model).__name__} gave {len(emb.video)} video rows, the graph has {graph.num_videos} videos: give "
-            "the graph it was made for, or a model that embeds new videos from their content"
+            f"{type(model).__name__} gave {emb.video.shape[0]} video rows, the graph has {graph.num_videos} videos: "
+            "give the graph it was made for, or a model that embeds new videos from their content"
         )
-    if unknown_user == "error" and not bool(known.all()):
-        first = int((~known).nonzero()[0])
-        raise ValueError(f"{who} {int(rows[first])} has no interaction, and the model reads nothing else of them")
     device = emb.video.device
     limits = _limits(graph.num_videos, columns, barred, constraint)
     seen = history.to(device) if exclude_seen and history is not None else None
     if people is None:
         seen = _both(seen, None if limits.seen is None else limits.seen.to(device))
-    limits = limits.with_seen(seen)
-    rows, known = rows.to(device), known.to(device)
-    by_model = known | (unknown_user == "model")
+    limits, rows, place = limits.with_seen(seen), rows.to(device), place.to(device)
+    unknown = [line for line, known in enumerate(source) if known is None]
+    by_profile = None
+    if unknown and people is None and unknown_user != "model":
+        by_profile = _by_profile(asked, graph, rows[unknown])
+        if by_profile is not None:
+            source = [known or "profile" for known in source]
+    if unknown and unknown_user == "error" and by_profile is None:
+        raise ValueError(f"{who} {int(place[unknown[0]])} has no interaction, and the model reads nothing else of them")
     score = torch.full((len(rows), k), -torch.inf, device=device)
     video = torch.full((len(rows), k), -1, device=device)
-    for lines, ranked_by_model in ((by_model, True), (~by_model, False)):
-        if bool(lines.any()):
+    untrained = set(unknown) if unknown_user != "model" else set()
+    known = [line for line in range(len(rows)) if line not in untrained]
+    for lines, ranked_by in ((known, emb), (sorted(untrained), by_profile)):
+        if lines:
             some = rows[lines]
-            best = _best(asked, emb, some, k, limits, index) if ranked_by_model else _popular(graph, some, k, limits)
+            if ranked_by is None:
+                best = _popular(graph, some, k, limits)
+            else:
+                at = place[lines] if ranked_by is emb else torch.arange(len(some), device=device)
+                best = _best(asked, ranked_by, at, some, k, limits, index)
             score = score.to(torch.promote_types(score.dtype, best.score.dtype))
             score[lines], video[lines] = best.score.to(score.dtype), best.video
-    return Lists(score, video, ~by_model)
+    said = {"interactions": None, "profile": "profile", None: None if unknown_user == "model" else "popular"}
+    return Lists(score, video, tuple(said[known] for known in source))
+
+
+def _by_profile(model: Recommender, graph: MultimodalGraph, users: Tensor) -> Embeddings | None:
+    """What the model makes of users' features alone; None where there are none, or it cannot read them."""
+    if "user" not in getattr(graph, "node_types", ()) or "x" not in graph["user"]:
+        return None
+    try:
+        return model.fold_in(graph, People(features=graph["user"].x[users.to(graph["user"].x.device)]))
+    except ValueError:
+        return None
 
 
 def _best(
-    model: Recommender, emb: Embeddings, users: Tensor, k: int, limits: Constraint, index: TopKIndex | None
+    model: Recommender,
+    emb: Embeddings,
+    place: Tensor,
+    users: Tensor,
+    k: int,
+    limits: Constraint,
+    index: TopKIndex | None,
 ) -> TopK:
-    """The best by the model, through the index or ``ops.topk`` where the scores are dot products."""
+    """The best by the model, through the index or ``ops.topk`` where the scores are dot products.
+
+    ``place`` [B] are the rows of ``emb.user``, ``users`` [B] those that the constraint knows.
+    """
     factors = None if limits.per_user and index is None else ranking_factors(model, emb)
     if index is not None and (factors is None or factors.video.shape != index.video.shape):
         raise ValueError(
@@ -155,12 +185,12 @@ def _best(
             wanted = open_columns if columns is None else open_columns & columns.to(users.device)
             given = {"seen": limits.seen, "users": users, "candidates": None if bool(wanted.all()) else wanted}
             if index is not None:
-                return index.search(factors.user[users], n, **given)
-            return topk(factors.user[users], factors.video, n, **given)
+                return index.search(factors.user[place], n, **given)
+            return topk(factors.user[place], factors.video, n, **given)
 
         return limits.fill(k, by_products)
-    blocks = user_blocks(users, len(emb.video))
-    return _joined([_of_scores(limits.hide(score_block(model, emb, block), block), k, limits) for block in blocks])
+    blocks = zip(*(user_blocks(rows, emb.video.shape[0]) for rows in (place, users)), strict=True)
+    return _joined([_of_scores(limits.hide(score_block(model, emb, at), who), k, limits) for at, who in blocks])
 
 
 def _popular(graph: MultimodalGraph, users: Tensor, k: int, limits: Constraint) -> TopK:
@@ -316,7 +346,7 @@ def similar(
     else:
         require_fitted(model)
         emb = evaluating(model).encode(graph) if emb is None else emb
-        rows = emb.video.to_dense() if emb.video.layout is not torch.strided else emb.video
+        rows = emb.video.dense() if isinstance(emb.video, CSR) else emb.video
         present = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     unit = F.normalize(rows, dim=1)
     asked, device = asked.to(unit.device), unit.device
@@ -328,7 +358,14 @@ def similar(
 
 
 def _reads_features(model: Recommender, graph: MultimodalGraph) -> bool:
+    """Whether a row of ``encode`` is more than an untrained one though its user has no edge."""
     return bool(getattr(model, "reads_user_features", False)) and "x" in graph["user"]
+
+
+def _behind(clicks: CSR, count: int) -> CSR:
+    """The same rows after ``count`` empty ones."""
+    indptr = torch.cat([clicks.indptr.new_zeros(count), clicks.indptr])
+    return CSR(indptr, clicks.indices, None, (count + clicks.shape[0], clicks.shape[1]))
 
 
 def _limits(
@@ -355,11 +392,3 @@ def _both(first: CSR | None, second: CSR | None) -> CSR | None:
         raise ValueError(f"the constraint's seen is {list(second.shape)}, the graph's {list(first.shape)}")
     row = torch.cat([first.row_indices(), second.row_indices()])
     return CSR.from_edges(row, torch.cat([first.indices, second.indices]), first.shape)
-
-
-def _clicks(people: People, num_videos: int) -> CSR | None:
-    """What people have clicked, from either form."""
-    if people.clicks is not None or people.histories is None:
-        return people.clicks
-    line, step = people.histories.mask.nonzero().unbind(1)
-    return CSR.from_edges(line, people.histories.video[line, step], (len(people.histories.mask), num_videos))

@@ -59,7 +59,7 @@ def score_given(model: Recommender, emb: Embeddings, users: Tensor, videos: Tens
     Raises:
         ValueError: a score is NaN.
     """
-    if 4 * videos.shape[1] > len(emb.video):  # then scoring all of them is as cheap
+    if 4 * videos.shape[1] > emb.video.shape[0]:  # then scoring all of them is as cheap
         scores = _floating(model.score(emb, users)).gather(1, videos)
     else:
         scores = _floating(model.score(emb, users, videos))

@@ -13,7 +13,7 @@ from rich.console import Console
 from mmgraph.data import Dataset, Features, UnknownIdError, Vocabulary, random_split
 from mmgraph.data.errors import DataError
 from mmgraph.graph import MultimodalGraph, build_graph
-from mmgraph.models import EASE, Embeddings, Popularity, Recommender
+from mmgraph.models import EASE, Embeddings, People, Popularity, Recommender
 from mmgraph.ops import CSR, TopKIndex
 from mmgraph.recommend import (
     Audience,
@@ -210,7 +210,7 @@ def test_a_user_without_an_edge_gets_the_popular_list_and_it_is_said():
     assert isinstance(found, Lists)
     assert found.video.tolist() == [[2, 1], [0, 3]]  # two users watched 2, one 1
     assert found.score.tolist() == [[2, 1], [19, 15]]
-    assert found.fallback.tolist() == [True, False]
+    assert found.fallback == ("popular", None)
     assert recommend(model, graph, [2], k=1, unknown_user="model").video.tolist() == [[0]]
     assert recommend(model, graph, [2], k=2, exclude=[2]).video.tolist() == [[1, 0]]
     with pytest.raises(ValueError, match="user row 2 has no interaction"):
@@ -231,8 +231,10 @@ def test_a_model_that_reads_user_features_ranks_users_without_an_edge():
         reads_user_features = True
 
     graph = build_graph(random_split(dataset_with_users(), seed=0))
-    assert recommend(ByProfile([1, 2, 3]), graph, [2], k=1).fallback.tolist() == [False]
-    assert recommend(Fixed([1, 2, 3]), graph, [2], k=1).fallback.tolist() == [True]
+    assert recommend(ByProfile([1, 2, 3]), graph, [2], k=1).fallback == ("profile",)
+    assert recommend(Fixed([1, 2, 3]), graph, [2], k=1).fallback == ("popular",)
+    assert audience(ByProfile([1, 2, 3]), graph, [0], k=3, exclude_seen=False).user.tolist() == [[2, 1, 0]]
+    assert audience(Fixed([1, 2, 3]), graph, [0], k=3, exclude_seen=False).user.tolist() == [[1, 0, -1]]
 
 
 def dataset_with_users() -> Dataset:
@@ -286,10 +288,10 @@ def test_people_who_came_later_are_ranked_by_what_they_clicked():
 
     graph = graph_of([(0, 2), (1, 0)], 2, 4)
     clicks = CSR.from_edges(torch.tensor([0, 0]), torch.tensor([0, 3]), (2, 4))
-    people = SimpleNamespace(clicks=clicks, histories=None, features=None)
+    people = People(clicks=clicks)
     found = recommend(Folding([4, 3, 2, 1]), graph, people=people, k=2)
     assert found.video.tolist() == [[1, 2], [0, 2]]  # the second is unknown: the popular list
-    assert found.fallback.tolist() == [False, True]
+    assert found.fallback == (None, "popular")
 
 
 def test_predict_scores_pairs():
@@ -414,6 +416,21 @@ def test_what_a_models_score_hangs_on_is_found_by_deletion():
     assert torch.equal(edges, graph["user", "interacts", "video"].edge_index)
     assert "which you watched, its score were" in why.sentences(dataset6())[0]
     assert explain_by_model(model, graph, 0, 2, constraint=Constraint(6).block([1])).reasons == ()
+
+
+def test_a_deletion_takes_one_users_edges_and_all_that_they_carry():
+    class Edges(Fixed):
+        def encode(self, graph, rows=None):
+            store = graph["user", "interacts", "video"]
+            left.append((store.edge_index.T.tolist(), store.time.tolist()))
+            back.append(graph["video", "rev_interacts", "user"].edge_index.flip(0).T.tolist())
+            return super().encode(graph)
+
+    left, back = [], []
+    frame = pl.DataFrame([(0, 1), (1, 1), (0, 2), (0, 1)], schema=["user_id", "video_id"], orient="row")
+    scores_without(Edges([1, 2, 3]), graph_with_edges(frame, 2, 3), 0, 0, [torch.tensor([1])])
+    assert left == [([[1, 1], [0, 2]], [1, 2])]
+    assert back == [[[1, 1], [0, 2]]]
 
 
 def test_explanations_are_truer_to_the_model_than_chance():
