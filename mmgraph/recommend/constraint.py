@@ -178,7 +178,10 @@ class Constraint:
             )
         if self.seen is not None and self.seen.shape[1] != self.num_videos:
             raise ValueError(f"seen is {list(self.seen.shape)}, but the constraint is over {self.num_videos} videos")
-        columns = torch.ones(self.num_videos, dtype=torch.bool) if self.allowed is None else self.allowed.clone()
+        columns = torch.ones(self.num_videos, dtype=torch.bool)
+        if self.allowed is not None:
+            columns = self.allowed.cpu().clone()
+            object.__setattr__(self, "allowed", columns.clone())  # what is given may be written to later
         rows = self.blocked.rows
         if rows is None:
             columns[:] = False
@@ -221,7 +224,7 @@ class Constraint:
 
     def only(self, videos: Tensor) -> Constraint:
         """With no other videos allowed than these too ([V] bool)."""
-        return replace(self, allowed=videos if self.allowed is None else self.allowed & videos)
+        return replace(self, allowed=videos if self.allowed is None else self.allowed & videos.cpu())
 
     def over(self, num_videos: int) -> Constraint:
         """Over a larger catalogue: the videos it did not know are not permitted.

@@ -6,11 +6,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from mmgraph.models import People
 from mmgraph.nn import evaluating
 from mmgraph.ops import CSR, best_of, checks
 from mmgraph.recommend.constraint import Constraint
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset
     from mmgraph.graph.multimodal import MultimodalGraph
     from mmgraph.models import Recommender
+
+Deletion = Literal["graph", "fold_in"]
 
 
 @dataclass(frozen=True)
@@ -140,17 +143,16 @@ def explain_by_model(
     video: int,
     k: int = 3,
     *,
+    by: Deletion = "graph",
     constraint: Constraint | None = None,
 ) -> Explanation:
     """The watched videos that the model's score of a video hangs on: how far it falls without each of them.
-
-    The interaction is taken out of the graph and the model encodes again, once for each watched video. A model whose
-    rows do not read the graph (BPR-MF) has no such reasons.
 
     Args:
         model: fitted.
         graph: what it reads.
         user, video, k, constraint: as in :func:`explain`.
+        by: how an interaction is taken away, see :func:`scores_without`.
 
     Returns:
         Explanation: reasons of kind ``"model"``, the largest fall first; only what makes the score fall.
@@ -161,7 +163,7 @@ def explain_by_model(
     watched = _watched(graph, user, video, constraint)
     if not len(watched):
         return Explanation(user, video, ())
-    scores = scores_without(model, graph, user, video, [watched[:0], *watched[:, None]])
+    scores = scores_without(model, graph, user, video, [watched[:0], *watched[:, None]], by=by)
     fall = scores[0] - scores[1:]
     best = best_of(fall[None].float(), min(k, len(watched))).video[0].tolist()
     return Explanation(
@@ -169,8 +171,15 @@ def explain_by_model(
     )
 
 
+@torch.no_grad()
 def scores_without(
-    model: Recommender, graph: MultimodalGraph, user: int, video: int, deletions: Sequence[Tensor]
+    model: Recommender,
+    graph: MultimodalGraph,
+    user: int,
+    video: int,
+    deletions: Sequence[Tensor],
+    *,
+    by: Deletion = "graph",
 ) -> Tensor:
     """The model's score [m] of a video for a user after each of m deletions from what the user watched.
 
@@ -179,8 +188,24 @@ def scores_without(
         graph: what it reads; not changed.
         user, video: rows.
         deletions: m times [d] video rows, whose interactions with the user are taken out.
+        by: ``"graph"``: the edges leave the graph and the model encodes again, m times; a model whose rows do not read
+            the graph (BPR-MF) does not notice. ``"fold_in"``: the user is folded in as a new person with the clicks
+            that are left, all m at once; what is explained is that person's score.
+
+    Raises:
+        ValueError: ``by`` is neither, or the model cannot fold in clicks.
     """
+    if by not in ("graph", "fold_in"):
+        raise ValueError(f"by={by!r}: use 'graph' or 'fold_in'")
     asked, out = evaluating(model), []
+    if by == "fold_in":
+        watched = _neighbours(graph.seen, torch.tensor([user]))[1].unique()
+        left = [watched[~torch.isin(watched, rows.to(watched.device))] for rows in deletions]
+        line = torch.repeat_interleave(torch.arange(len(left)), torch.tensor([len(rows) for rows in left]))
+        clicks = CSR.from_edges(line.to(watched.device), torch.cat(left), (len(left), graph.num_videos))
+        emb = asked.fold_in(graph, People(clicks=clicks))
+        people = torch.arange(len(left), device=emb.video.device)
+        return asked.score(emb, people, torch.full((len(left), 1), video, device=people.device))[:, 0].double().cpu()
     for rows in deletions:
         emb = asked.encode(_without(graph, user, rows) if len(rows) else graph)
         device = emb.video.device
@@ -224,17 +249,19 @@ def deletion_fidelity(
     k: int = 1,
     draws: int = 10,
     seed: int = 0,
+    by: Deletion = "graph",
 ) -> Fidelity:
     """How far scores fall when what an explanation names is deleted, against a deletion at random of as many.
 
     Args:
-        model: fitted; the score is taken from a fresh ``encode`` of the graph without the deleted interactions.
+        model: fitted; it scores anew after each deletion, see :func:`scores_without`.
         graph: what it reads.
         users, videos: [n] pairs, such as a user and the first of their list.
         explanation: (user, video) -> :class:`Explanation`; :func:`explain` by default.
         k: delete the first k distinct videos that its reasons name.
         draws: random deletions a pair, from the watched videos (those that are named too).
         seed: of them.
+        by: how interactions are taken away.
     """
     users, videos = checks.rows(users, graph.num_users, "users"), checks.rows(videos, graph.num_videos, "videos")
     k, draws = checks.count(k, "k"), checks.count(draws, "draws")
@@ -251,7 +278,7 @@ def deletion_fidelity(
             random.append(torch.nan)
             continue
         chance = [watched[torch.randperm(len(watched), generator=generator)[: len(named)]] for _ in range(draws)]
-        scores = scores_without(model, graph, user, video, [watched[:0], torch.tensor(named), *chance])
+        scores = scores_without(model, graph, user, video, [watched[:0], torch.tensor(named), *chance], by=by)
         explained.append(float(scores[0] - scores[1]))
         random.append(float((scores[0] - scores[2:]).mean()))
     return Fidelity(torch.tensor(explained, dtype=torch.float64), torch.tensor(random, dtype=torch.float64))

@@ -94,8 +94,8 @@ def recommend(
     if unknown_user not in ("popular", "model", "error"):
         raise ValueError(f"unknown_user={unknown_user!r}: use 'popular', 'model' or 'error'")
     require_fitted(model)
-    columns = None if candidates is None else checks.rows(candidates, graph.num_videos, "candidates")
-    barred = None if exclude is None else checks.rows(exclude, graph.num_videos, "exclude")
+    columns = None if candidates is None else checks.rows(candidates, graph.num_videos, "candidates").cpu()
+    barred = None if exclude is None else checks.rows(exclude, graph.num_videos, "exclude").cpu()
     asked = evaluating(model)
     if people is not None:
         emb, clicks = asked.fold_in(graph, people), people.click_matrix(graph.num_videos)
@@ -106,7 +106,7 @@ def recommend(
         rows, history = place + graph.num_users, None if clicks is None else _behind(clicks, graph.num_users)
     else:
         assert users is not None
-        rows, who, history = checks.rows(users, graph.num_users, "users"), "user row", graph.seen
+        rows, who, history = checks.rows(users, graph.num_users, "users").cpu(), "user row", graph.seen
         place = rows
         emb = asked.encode(graph) if emb is None else emb
         reads = _reads_features(model, graph)

@@ -13,7 +13,7 @@ from rich.console import Console
 from mmgraph.data import Dataset, Features, UnknownIdError, Vocabulary, random_split
 from mmgraph.data.errors import DataError
 from mmgraph.graph import MultimodalGraph, build_graph
-from mmgraph.models import EASE, Embeddings, People, Popularity, Recommender
+from mmgraph.models import BPRMF, EASE, Embeddings, People, Popularity, Recommender
 from mmgraph.ops import CSR, TopKIndex
 from mmgraph.recommend import (
     Audience,
@@ -414,6 +414,16 @@ def test_what_a_models_score_hangs_on_is_found_by_deletion():
         [float(model.weight[3, 2])]
     )
     assert torch.equal(edges, graph["user", "interacts", "video"].edge_index)
+    folded = explain_by_model(model, graph, 0, 2, by="fold_in")
+    assert folded.reasons[0].strength == pytest.approx(weight)  # EASE folds in exactly
+    torch.manual_seed(0)
+    rows = BPRMF(graph, embedding_dim=4)
+    assert explain_by_model(rows, graph, 0, 2).reasons == ()  # its rows do not read the graph
+    assert scores_without(rows, graph, 0, 2, [torch.tensor([1]), torch.tensor([3])], by="fold_in").unique().shape == (
+        2,
+    )
+    with pytest.raises(ValueError, match="use 'graph' or 'fold_in'"):
+        explain_by_model(model, graph, 0, 2, by="edges")
     assert "which you watched, its score were" in why.sentences(dataset6())[0]
     assert explain_by_model(model, graph, 0, 2, constraint=Constraint(6).block([1])).reasons == ()
 
