@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmgraph.encoders.base import FileEncoder
-from mmgraph.encoders.huggingface import HuggingFaceEncoder, Pooling, Tower, plain_processor, pool_tokens
+from mmgraph.encoders.huggingface import HuggingFaceEncoder, Pooling, Tower, load, plain_processor, pool_tokens
 from mmgraph.encoders.sound import sound_and_losses
 from mmgraph.features.encoded import Reads, partly
 
@@ -123,14 +124,15 @@ class HuggingFaceAudio(HuggingFaceEncoder, AudioEncoder):
 
     Models of waves (wav2vec 2.0, HuBERT, music2vec) and of spectrograms (AST, the audio tower of CLAP, the encoder of
     Whisper): whatever ``AutoModel`` and ``AutoFeatureExtractor`` load. Clips are encoded one at a time: models
-    differ in how they treat padding, and a clip's features must not depend on its batch. CLAP's extractor takes ten
-    seconds from a random place; here they are the first ten, so that features are the same every time.
+    differ in how they treat padding, and a clip's features must not depend on its batch. Models that pad every clip to
+    one length (Whisper, AST) are averaged over the part that is sound. CLAP's extractor takes ten seconds from a random
+    place; here they are the first ten, so that features are the same every time.
 
     Args:
         name_or_folder: a model name of the hub, or a folder that holds one.
         max_seconds: how much of the beginning is heard.
         min_seconds: shorter clips are padded with silence up to here.
-        pooling: "mean" over time, or "cls".
+        pooling: "mean" over time, or "cls", the class token (networks without one refuse).
         batch_size: clips handed over at once.
         device: where the network runs.
         label: the name in stores and passports, by default ``name_or_folder``'s last part.
@@ -158,25 +160,63 @@ class HuggingFaceAudio(HuggingFaceEncoder, AudioEncoder):
     def _extractor(self) -> Any:
         from transformers import AutoFeatureExtractor
 
-        return AutoFeatureExtractor.from_pretrained(str(self.name_or_folder))
+        return load("an audio model", AutoFeatureExtractor, self.name_or_folder)
 
     @property
     def sampling_rate(self) -> int:  # type: ignore[override]
         """Samples a second that the model was trained on."""
         return int(self._extractor.sampling_rate)
 
-    def prepare(self, samples: np.ndarray) -> dict[str, Tensor]:
-        """What the model takes, for one clip."""
+    def prepare(self, samples: np.ndarray) -> Clip:
+        """What the model takes, for one clip, and how much of it is sound."""
+        extractor = self._extractor
         shortest = int(self.min_seconds * self.sampling_rate)
         samples = np.pad(samples, (0, max(0, shortest - len(samples))))
-        longest = getattr(self._extractor, "nb_max_samples", None)  # CLAP's: beyond it a random part is taken
+        longest = getattr(extractor, "nb_max_samples", None)  # CLAP's: beyond it a random part is taken
         samples = samples[:longest]
-        return dict(self._extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt"))
+        inputs = dict(
+            extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt", return_attention_mask=True)
+        )
+        mask = inputs.get("attention_mask")
+        if mask is not None and not getattr(extractor, "return_attention_mask", False):
+            inputs.pop("attention_mask")  # asked for by us, not by the model
+        if mask is not None:
+            return Clip(inputs, int(mask.sum()), mask.shape[-1])
+        # AST's: 25 ms windows every 10 ms, then zeros up to one length
+        length, values = getattr(extractor, "max_length", None), inputs.get("input_values")
+        if isinstance(length, int) and values is not None and values.dim() == 3 and values.shape[1] == length:
+            frames = 1 + int(max(0.0, len(samples) / self.sampling_rate - 0.025) / 0.010)
+            return Clip(inputs, min(frames, length), length)
+        return Clip(inputs, 1, 1)
 
-    def encode(self, items: Sequence[dict[str, Tensor]]) -> Tensor:
+    def encode(self, items: Sequence[Clip]) -> Tensor:
         """[B, D] pooled last layer."""
         rows = []
-        for item in items:
-            inputs = {name: value.to(self.device) for name, value in item.items()}
-            rows.append(pool_tokens(self._checkpoint.model(**inputs).last_hidden_state, self.pooling))
+        for clip in items:
+            inputs = {name: value.to(self.device) for name, value in clip.inputs.items()}
+            hidden = self._checkpoint.model(**inputs).last_hidden_state
+            if self.pooling == "mean" and hidden.dim() == 3:
+                hidden = hidden[:, _heard(hidden.shape[1], clip, self._checkpoint.model.config)]
+            rows.append(pool_tokens(hidden, self.pooling, self._checkpoint.has_class_token))
         return torch.cat(rows)
+
+
+class Clip(NamedTuple):
+    """A model's inputs for one clip; of its ``total`` frames the first ``real`` are sound, the others padding."""
+
+    inputs: dict[str, Tensor]
+    real: int
+    total: int
+
+
+def _heard(count: int, clip: Clip, config: Any) -> Tensor:
+    """Which of ``count`` output tokens stand for sound [n]: by time, or for patches (AST) by the time of each patch."""
+    strides = getattr(config, "time_stride", None), getattr(config, "frequency_stride", None)
+    if strides[0] is None or strides[1] is None:
+        return torch.arange(max(1, math.ceil(count * clip.real / clip.total)))
+    down = (config.num_mel_bins - config.patch_size) // strides[1] + 1
+    across = (config.max_length - config.patch_size) // strides[0] + 1
+    special = count - down * across  # class and distillation tokens: they stand for all of it
+    places = torch.arange(count) - special
+    real = max(1, math.ceil((clip.real - config.patch_size) / strides[0]) + 1)
+    return torch.arange(count)[(places < 0) | (places % across < real)]

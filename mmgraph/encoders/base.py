@@ -224,6 +224,22 @@ def _encode(encoder: Encoder, rows: list[int], items: list[Any], batch: Batch) -
     batch.encode = time.perf_counter() - began
 
 
+def usable_device(device: str) -> torch.device:
+    """The device a name stands for.
+
+    Raises:
+        ValueError: torch knows no such device, or this machine has none.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device {device!r} is unknown: give cpu, cuda, cuda:1 or mps") from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(found.type)
+    if there is not None and not there():
+        raise ValueError(f"device {device!r}: torch finds no such device on this machine; use device='cpu'")
+    return found
+
+
 def is_absent(media: Any) -> bool:
     """True for None and for a blank text."""
     return media is None or (isinstance(media, str) and not media.strip())

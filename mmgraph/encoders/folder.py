@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def text_encoder(name: str, device: str = "cpu") -> Encoder:
             return UniversalSentenceEncoder()
         case "hash":
             return HashEncoder(reads="text")
-    return HuggingFaceText(name, device=device)
+    return HuggingFaceText(_not_ours("text", name, ("minilm", "use", "hash")), device=device)
 
 
 def image_encoder(name: str, device: str = "cpu") -> Encoder:
@@ -68,7 +69,7 @@ def image_encoder(name: str, device: str = "cpu") -> Encoder:
             return EfficientNetLite0(device=device)
         case "hash":
             return HashEncoder(reads="image")
-    return HuggingFaceImage(name, device=device)
+    return HuggingFaceImage(_not_ours("image", name, ("efficientnet-lite0", "hash")), device=device)
 
 
 def audio_encoder(name: str, device: str = "cpu") -> Encoder:
@@ -78,7 +79,20 @@ def audio_encoder(name: str, device: str = "cpu") -> Encoder:
             return MFCCStatistics()
         case "hash":
             return HashEncoder(reads="audio")
-    return HuggingFaceAudio(name, device=device)
+    return HuggingFaceAudio(_not_ours("audio", name, ("mfcc", "hash")), device=device)
+
+
+def _not_ours(kind: str, name: str, ours: Sequence[str]) -> str:
+    """The name of a Hugging Face model or folder, unless it looks like one of ours with a slip in it.
+
+    Raises:
+        ValueError: it does.
+    """
+    close = difflib.get_close_matches(name.lower(), ours, n=1, cutoff=0.75)
+    if close and "/" not in name and not Path(name).exists():
+        raise ValueError(f"no {kind} encoder {name!r}: did you mean {close[0]!r}? There are {', '.join(ours)}, "
+                         "names of the Hugging Face hub such as org/model, and folders")  # fmt: skip
+    return name
 
 
 def encode_folder(
@@ -149,6 +163,8 @@ def encode_folder(
         encoders["generation"] = GenerationEncoder.fit(generation_records(dataset), prompts)
     if not encoders:
         raise ValueError("name at least one encoder: text, image, audio, video or generation")
+    for encoder in encoders.values():  # what cannot be loaded is said now, not after an hour of another modality
+        encoder.key()
     kept = FeatureStore(data / ".features" if store is None else store)
     make_folder(folder)  # before the work, not after it
     check_same_videos(folder, dataset.video_ids, encoders)

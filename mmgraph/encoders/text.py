@@ -14,8 +14,11 @@ from torch import Tensor
 
 from mmgraph.encoders.base import Encoder, is_absent, missing_extra
 from mmgraph.encoders.hashing import text_fingerprint
-from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower
+from mmgraph.encoders.huggingface import HuggingFaceEncoder, Tower, load
 from mmgraph.features.encoded import Reads
+
+# Tokenizers without a limit say 10^30.
+_UNLIMITED = 1 << 20
 
 
 class TextEncoder(Encoder):
@@ -37,8 +40,9 @@ class HuggingFaceText(HuggingFaceEncoder, TextEncoder):
     """Masked mean of the last layer of any Hugging Face text model.
 
     x = sum_t m_t h_t / sum_t m_t over the real tokens (m is the attention mask), so a text's features do not
-    depend on how far its batch was padded. Encoder-decoder models give their encoder; two-tower models
-    (CLIP-type) their text tower.
+    depend on how far its batch was padded. A model whose tokenizer gives no mask (SigLIP) is always shown texts padded
+    to the one length that it was trained on; its mean too is over the real tokens. Encoder-decoder models give their
+    encoder; two-tower models (CLIP-type) their text tower.
 
     Args:
         name_or_folder: a model name of the hub, or a folder that holds one.
@@ -70,28 +74,62 @@ class HuggingFaceText(HuggingFaceEncoder, TextEncoder):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(self.name_or_folder))
+        tokenizer = load("a text model", AutoTokenizer, self.name_or_folder)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        tokenizer.padding_side = "right"
+        if self._is_masked(tokenizer):
+            tokenizer.padding_side = "right"  # positions count from the left, and masked tokens change nothing
         return tokenizer
 
+    @staticmethod
+    def _is_masked(tokenizer: Any) -> bool:
+        """Whether the model is told which tokens are padding. Those that are not (SigLIP) learnt one fixed length."""
+        return "attention_mask" in tokenizer.model_input_names
+
     @property
-    def _limit(self) -> int:
-        limits = [self.max_length, int(self._tokenizer.model_max_length)]
-        positions = getattr(self._checkpoint.model.config, "max_position_embeddings", None)
-        if positions:
-            limits.append(int(positions))
+    def _positions(self) -> int:
+        """The most tokens that the model and its tokenizer take."""
+        model = self._checkpoint.model
+        limits = [int(self._tokenizer.model_max_length)]
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            for name, module in model.named_modules():
+                # RoBERTa's kind counts positions from behind the padding's own
+                if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                    positions -= module.padding_idx + 1
+                    break
+            limits.append(positions)
         return max(1, min(limits))
 
+    def _tokens(self, items: list[str]) -> Any:
+        """input_ids and attention_mask [B, T], and what else the tokenizer gives."""
+        tokenizer, limit = self._tokenizer, min(self.max_length, self._positions)
+        options = {"truncation": True, "max_length": limit, "return_attention_mask": True}
+        if self._is_masked(tokenizer):
+            return tokenizer(items, padding=tokenizer.pad_token is not None, return_tensors="pt", **options)
+        fixed = self._positions if self._positions < _UNLIMITED else limit
+        return tokenizer.pad(
+            tokenizer(items, **options),
+            padding="max_length",
+            max_length=fixed,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+
     def encode(self, items: Sequence[str]) -> Tensor:
-        """[B, D] masked means."""
-        tokens = self._tokenizer(
-            list(items), padding=True, truncation=True, max_length=self._limit, return_tensors="pt"
-        ).to(self.device)
-        hidden = self._checkpoint.model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        values = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        """[B, D] masked means; NaN for a text without a token."""
+        if self._tokenizer.pad_token is None and len(items) > 1:  # nothing to pad with
+            return torch.cat([self.encode([item]) for item in items])
+        tokens = self._tokens(list(items)).to(self.device)
+        mask = tokens["attention_mask"]
+        if not mask.shape[1]:
+            return torch.full((len(items), self.dim), torch.nan)
+        given = {name: value for name, value in tokens.items() if name in self._checkpoint.takes}
+        if not self._is_masked(self._tokenizer):
+            given.pop("attention_mask", None)
+        hidden = self._checkpoint.model(**given).last_hidden_state
+        weight = mask.unsqueeze(-1).to(hidden.dtype)
+        values = (hidden * weight).sum(1) / weight.sum(1)
         return torch.nn.functional.normalize(values, dim=-1) if self.normalize else values
 
 

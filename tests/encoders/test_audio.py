@@ -151,3 +151,53 @@ def test_hugging_face_audio_of_spectrograms(tmp_path, kind) -> None:
     assert torch.equal(values, encoder(paths).values)
     assert not torch.allclose(values[0], values[1], atol=1e-3)
     assert HuggingFaceAudio(tmp_path, label="tiny").key() == encoder.key()
+
+
+def last_layer(encoder: HuggingFaceAudio, samples: np.ndarray) -> tuple[torch.Tensor, int]:
+    """The whole last layer [T, D] of a clip, and how many frames its input has."""
+    clip = encoder.prepare(samples)
+    with torch.inference_mode():
+        hidden = encoder._checkpoint.model(**clip.inputs).last_hidden_state[0]
+    return hidden, clip.total
+
+
+def test_whisper_is_averaged_over_the_sound_and_not_over_its_padding(tmp_path) -> None:
+    torch.manual_seed(0)
+    for part in _spectrogram_model("whisper"):
+        part.save_pretrained(tmp_path)
+    encoder = HuggingFaceAudio(tmp_path, label="tiny", max_seconds=2.0)
+    short = wav(tmp_path / "a.wav", tone(440, 0.6))
+    hidden, total = last_layer(encoder, read_sound(short))
+    assert (hidden.shape[0], total) == (100, 200)  # two seconds of 10 ms, two frames a step
+    values = encoder([short]).values[0]
+    assert torch.allclose(values, hidden[:30].mean(0), atol=1e-5)
+    assert not torch.allclose(values, hidden.mean(0), atol=1e-2)
+    long = wav(tmp_path / "b.wav", tone(440, 2))
+    assert torch.allclose(encoder([long]).values[0], last_layer(encoder, read_sound(long))[0].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 5), (0.3, 3), (0.17, 1)])
+def test_patches_of_a_spectrogram_are_averaged_over_the_sound(tmp_path, seconds, steps) -> None:
+    torch.manual_seed(0)
+    for part in _spectrogram_model("ast"):
+        part.save_pretrained(tmp_path)
+    encoder = HuggingFaceAudio(tmp_path, label="tiny", min_seconds=0.1)
+    path = wav(tmp_path / "a.wav", tone(440, seconds))
+    hidden, total = last_layer(encoder, read_sound(path))
+    # 64 frames of 10 ms; patches of 16 every 10: 5 in time by 2 in frequency, after two special tokens
+    assert (hidden.shape[0], total) == (2 + 2 * 5, 64)
+    heard = [0, 1, *(2 + row * 5 + step for row in range(2) for step in range(steps))]
+    assert torch.allclose(encoder([path]).values[0], hidden[heard].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ast", "whisper"])
+def test_a_class_token_is_taken_only_where_there_is_one(tmp_path, kind) -> None:
+    for part in _spectrogram_model(kind):
+        part.save_pretrained(tmp_path)
+    encoder = HuggingFaceAudio(tmp_path, label="tiny", pooling="cls")
+    path = wav(tmp_path / "a.wav", tone(440, 0.5))
+    if kind == "whisper":
+        with pytest.raises(ValueError, match="no class token"):
+            encoder([path])
+    else:
+        assert torch.allclose(encoder([path]).values[0], last_layer(encoder, read_sound(path))[0][0], atol=1e-5)
