@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmgraph.models.base import Embeddings
 from mmgraph.models.cold import ContentModel
+from mmgraph.nn import evaluating
 from mmgraph.recommend.calibration import Platt
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ColdStart:
     features and can be ranked at once.
 
     Args:
-        model: a trained :class:`~mmgraph.models.cold.ContentModel`; put in evaluation mode.
+        model: a trained :class:`~mmgraph.models.cold.ContentModel`; asked in evaluation mode, its own mode stays.
         graph: what it reads.
         calibration: of :meth:`chance`, fitted beforehand.
 
@@ -36,7 +37,7 @@ class ColdStart:
     def __init__(self, model: ContentModel, graph: MultimodalGraph, calibration: Platt | None = None) -> None:
         if not isinstance(model, ContentModel):
             raise TypeError(f"{type(model).__name__} has no embed(): use ContentVAE, CLCRec, DropoutNet or ContentMean")
-        self.model, self.calibration = model.eval(), calibration
+        self.model, self.calibration = evaluating(model), calibration
         with torch.no_grad():
             self.warm = model.encode(graph)
         self.new = self.warm.video[:0]
