@@ -390,7 +390,7 @@ def test_inspect_tells_all_that_is_wrong_with_a_folder(tmp_path):
     lines = refused.output.splitlines()
     log = tmp_path / "interactions.csv"
     assert lines[0].startswith(f"error: {log}, line 3, column 'video_id': unknown id 'v9'")
-    assert lines[1].startswith(f"error: {log}, line 4, column 'timestamp': time 'soon' is missing or not a time")
+    assert lines[1].startswith(f"error: {log}, line 4, column 'timestamp': time 'soon' is not a time")
     assert lines[2].startswith(f"error: {tmp_path}/features/visual.npy: shape (3, 4) for 2 videos")
     assert all("Fix: " in line for line in lines[:3])
     assert lines[3:] == ["3 problems", "(mmgraph --traceback … shows where)"]

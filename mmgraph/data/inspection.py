@@ -244,7 +244,10 @@ def _hint(what: str, column: pl.Series, timed: bool) -> str | None:
 
 
 def _mean(column: pl.Series) -> float | None:
-    return float(column.cast(pl.Float64).mean()) if column.dtype.is_numeric() or column.dtype == pl.Boolean else None  # type: ignore[arg-type]
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        return None
+    mean = column.cast(pl.Float64).mean()
+    return None if mean is None else float(mean)  # type: ignore[arg-type]
 
 
 def _span(frame: pl.DataFrame) -> dict[str, str | float] | None:

@@ -14,7 +14,7 @@ import lzma
 import mmap
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,7 +243,8 @@ def _file(path: str | Path) -> Path:
     return path
 
 
-def _opener(path: Path):
+def opener_of(path: Path) -> Callable | None:
+    """What unpacks a file, by its first bytes; None where it is not packed."""
     with path.open("rb") as file:
         start = file.read(6)
     return next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
@@ -251,7 +252,7 @@ def _opener(path: Path):
 
 def unpacked(path: Path, size: int = -1) -> bytes:
     """The bytes of a file, unpacked where it is compressed; at most ``size``."""
-    opener = _opener(path) or open
+    opener = opener_of(path) or open
     try:
         with opener(path, "rb") as file:
             return file.read(size)  # type: ignore[return-value]
@@ -319,7 +320,7 @@ def _find_quote(path: Path, separator: str, encoding: str) -> str | None:
 
 
 def _has_quotes(path: Path, encoding: str) -> bool:
-    if _opener(path) is not None or not encoding.startswith("utf-8"):
+    if opener_of(path) is not None or not encoding.startswith("utf-8"):
         return b'"' in unpacked(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         return view.find(b'"') >= 0
@@ -369,7 +370,7 @@ def _polars(path: Path, dialect: Dialect) -> pl.DataFrame:
     """All columns as text."""
     source: Path | io.BytesIO = path
     separator = dialect.separator
-    if len(separator) > 1 or not dialect.encoding.startswith("utf-8") or _opener(path) is not None:
+    if len(separator) > 1 or not dialect.encoding.startswith("utf-8") or opener_of(path) is not None:
         raw = unpacked(path)
         if not dialect.encoding.startswith("utf-8"):
             try:

@@ -7,7 +7,7 @@ file in batches, ids are 32-bit, and only what is asked for is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,7 @@ def read_kuaishou(
     visual: str | None = None,
     word_dim: int = 64,
     users: Sequence[int] | None = None,
+    exposures: bool = True,
 ) -> KuaishouChallenge:
     """Reads the challenge's files.
 
@@ -102,6 +103,7 @@ def read_kuaishou(
         visual: a folder of ``<photo_id>.npy``, one [1, 2048] each -> modality ``visual``.
         word_dim: width of ``text``.
         users: only these raw user ids.
+        exposures: whether ``dataset.exposures`` holds them too, the test's marked ``held_out``: 26 bytes a showing.
 
     Raises:
         FileNotFoundError: a file that is not there.
@@ -145,7 +147,19 @@ def read_kuaishou(
         "click",
         "test",
     )
-    return KuaishouChallenge(dataset, rows)
+    files = (folder / train, *((folder / test,) if test is not None else ()))
+    files += tuple(folder / name for name in (faces, words, visual) if name is not None)
+    shown = None
+    if exposures:
+        moments = [] if rows["time"].dtype == pl.Null else [pl.col("time").cast(pl.Float64)]
+        shown = rows.select(
+            pl.col("user", "video").cast(pl.Int64),
+            pl.col("click").cast(pl.Int8),
+            *moments,
+            held_out=pl.col("test"),
+        )
+    origin = replace(dataset.origin, layout="Kuaishou challenge", files=files)
+    return KuaishouChallenge(replace(dataset, exposures=shown, origin=origin), rows)
 
 
 def read_faces(path: str | Path) -> pl.DataFrame:

@@ -9,12 +9,21 @@ import polars as pl
 
 from mmgraph.data.dataset import ID_COLUMNS, Dataset
 from mmgraph.data.errors import DataError
+from mmgraph.data.readers.amazon import amazon_files, read_amazon
 from mmgraph.data.readers.csv_parquet import read_csv, read_parquet
 from mmgraph.data.readers.delimited import find_dialect, read_table
+from mmgraph.data.readers.feeds import data_folder
+from mmgraph.data.readers.kuairand import read_kuairand
+from mmgraph.data.readers.kuairec import read_kuairec
+from mmgraph.data.readers.kuaishou import read_kuaishou
 from mmgraph.data.readers.lists import read_lightgcn, read_sequences
 from mmgraph.data.readers.media_folder import read_media_folder
+from mmgraph.data.readers.microlens import microlens_pairs, read_microlens
+from mmgraph.data.readers.mind import mind_folders, read_mind
 from mmgraph.data.readers.mmrec import read_mmrec
 from mmgraph.data.readers.movielens import read_movielens
+from mmgraph.data.readers.recbole import is_recbole, read_recbole
+from mmgraph.data.readers.yelp import read_yelp
 from mmgraph.data.times import looks_like_times
 
 _MOVIELENS = ({"ratings.csv", "movies.csv"}, {"ratings.dat", "movies.dat"}, {"u.data", "u.item"})
@@ -24,10 +33,11 @@ _RATINGS = ("user_id", "video_id", "rating", "timestamp")
 def read_any(path: str | Path) -> Dataset:
     """Read a folder or file with the reader its files call for; ``origin.layout`` says which. Repeated pairs are kept.
 
-    A folder with interactions.csv is a media folder; ratings and movies (.csv, .dat) or u.data MovieLens; one
-    ``.inter`` MMRec; train.txt and test.txt LightGCN; one ``*pairs.tsv``, or one other ``.txt``, ordered lists. A file
-    is read by its ending and its content: Parquet, tables with a header (.csv, .tsv, .txt), ratings without one,
-    ordered lists, .inter.
+    A folder with interactions.csv is a media folder; ratings and movies (.csv, .dat) or u.data MovieLens; behaviors.tsv
+    MIND; big_matrix.csv KuaiRec; log_standard_….csv KuaiRand; yelp_academic_dataset_review.json Yelp; a typed
+    ``.inter`` RecBole, another MMRec; train.txt and test.txt LightGCN; ``…pairs.csv`` or ``.tsv`` MicroLens; one file
+    of JSON lines Amazon; one other ``.txt`` ordered lists. A file is read by its ending and its content: Parquet,
+    tables with a header (.csv, .tsv, .txt), ratings without one, ordered lists, .inter, JSON lines.
 
     Raises:
         DataError: no known layout, or anything the reader refuses.
@@ -42,13 +52,24 @@ def _read_folder(path: Path) -> Dataset:
     names = {p.name for p in path.iterdir()}
     if "interactions.csv" in names:
         return read_media_folder(path, duplicates="keep")
-    if (
-        {"ratings.csv", "movies.csv"} <= names
-        or {"ratings.dat", "movies.dat"} <= names
-        or {"u.data", "u.item"} <= names
-    ):
+    if any(pair <= names for pair in _MOVIELENS):
         return read_movielens(path, duplicates="keep")
-    if sum(n.endswith(".inter") for n in names) == 1:
+    if mind_folders(path):
+        return read_mind(path, duplicates="keep")
+    inside = {p.name for p in data_folder(path).iterdir()}
+    if "big_matrix.csv" in inside or "small_matrix.csv" in inside:
+        return read_kuairec(path, matrix="big" if "big_matrix.csv" in inside else "small", duplicates="keep")
+    if any(n.startswith("log_standard_") for n in inside):
+        return read_kuairand(path, duplicates="keep")
+    if "yelp_academic_dataset_review.json" in names:
+        return read_yelp(path, duplicates="keep")
+    if "train_interaction.txt" in names:
+        test = "test_interaction.txt" if "test_interaction.txt" in names else None
+        return read_kuaishou(path, test=test).dataset
+    inters = sorted(path.glob("*.inter"))
+    if inters and is_recbole(inters[0]):
+        return read_recbole(path, duplicates="keep")
+    if len(inters) == 1:
         return read_mmrec(path, duplicates="keep")
     if {"train.txt", "test.txt"} <= names:
         return read_lightgcn(path, duplicates="keep")
@@ -56,10 +77,11 @@ def _read_folder(path: Path) -> Dataset:
         tables = [path / f"{what}.parquet" for what in ("users", "videos")]
         users, videos = (t if t.exists() else None for t in tables)
         return read_parquet(path / "interactions.parquet", users, videos, duplicates="keep", name=path.name)
-    pairs = sorted(path.glob("*pairs.tsv"))
-    titles = sorted(path.glob("*titles.csv"))
-    if len(pairs) == 1:
-        return read_sequences(pairs[0], titles=titles[0] if len(titles) == 1 else None, name=path.name)
+    if len(microlens_pairs(path)) == 1:
+        return read_microlens(path)
+    reviews, _ = amazon_files(path)
+    if len(reviews) == 1:
+        return read_amazon(path, duplicates="keep")
     lists = [p for p in sorted(path.glob("*.txt")) if p.stem.lower() not in ("readme", "license")]
     if len(lists) == 1:
         return _read_file(lists[0])
@@ -69,7 +91,8 @@ def _read_folder(path: Path) -> Dataset:
         f"no known layout; there are {sorted(names)[:10]}",
         file=path,
         fix="a media folder has interactions.csv, MovieLens ratings.csv and movies.csv, MMRec one .inter, LightGCN "
-        "train.txt and test.txt, ordered lists one .txt or *pairs.tsv",
+        "train.txt and test.txt, ordered lists one .txt, MicroLens *pairs.csv or .tsv, MIND behaviors.tsv, KuaiRec "
+        "big_matrix.csv, KuaiRand log_standard_*.csv, Amazon and Yelp .json lines",
     )
 
 
@@ -77,6 +100,10 @@ def _read_file(path: Path) -> Dataset:
     name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
     if name.endswith(".parquet"):
         return read_parquet(path, duplicates="keep")
+    if name.endswith(".inter") and is_recbole(path):
+        return read_recbole(path, duplicates="keep")
+    if name.endswith((".json", ".jsonl")):
+        return read_amazon(path, duplicates="keep")
     if name.endswith(".inter"):
         return read_mmrec(path.parent, path.name, duplicates="keep")
     if not name.endswith((".csv", ".tsv", ".txt", ".data", ".dat")):

@@ -59,6 +59,12 @@ def test_the_graph_is_made_of_clicks_and_test_videos_have_none(folder):
     assert seen["test"].to_list() == [False] * 5 + [True] * 3
     assert seen["click"].to_list() == [1, 0, 1, 1, 0, None, None, None]
     assert seen.filter("test")["video"].to_list() == [3, 3, 4]
+    assert data.exposures is not None
+    assert data.exposures["held_out"].to_list() == seen["test"].to_list()
+    assert data.exposures.filter("held_out")["click"].to_list() == [None] * 3
+    assert data.exposures.select("user", "video").rows()[:2] == [(0, 0), (0, 1)], "shown, and the second ignored"
+    assert data.exposures["time"][1] == 1500000010
+    assert read_kuaishou(folder, exposures=False).dataset.exposures is None
     assert data.features["visual"].present.tolist() == [False, True, False, False, False]
 
 
