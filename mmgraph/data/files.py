@@ -291,7 +291,8 @@ def append_line(path: Path, values: dict[str, Any]) -> None:
         fresh = not path.exists()
         with path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            line = _cut_half_line(file) + line
+            if torn := cut_half_line(file):
+                line = (json.dumps({"torn": torn}) + "\n").encode() + line
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -301,8 +302,8 @@ def append_line(path: Path, values: dict[str, Any]) -> None:
         raise WriteFailed(error.errno, f"cannot write a line to {path}: {error.strerror or error}") from error
 
 
-def _cut_half_line(file: IO[bytes]) -> bytes:
-    """Cuts what follows the last newline, and returns the line that says so (nothing when there was nothing)."""
+def cut_half_line(file: IO[bytes]) -> int:
+    """Cuts what follows the last newline of a file open for reading and writing; returns how many bytes that were."""
     size = file.seek(0, os.SEEK_END)
     end = size
     while end:
@@ -313,11 +314,10 @@ def _cut_half_line(file: IO[bytes]) -> bytes:
             end = start + at + 1
             break
         end = start
-    if end == size:
-        return b""
-    file.truncate(end)
+    if end < size:
+        file.truncate(end)
     file.seek(0, os.SEEK_END)
-    return (json.dumps({"torn": size - end}) + "\n").encode()
+    return size - end
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -336,6 +336,52 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             values = None
         out.append(values if isinstance(values, dict) else {"torn": len(line)})
     return out
+
+
+class FileLock:
+    """A lock that processes wait for. The kernel holds it, so it is free as soon as its owner ends, however it ends.
+
+    Args:
+        path: a file of its own; made when it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self, wait: bool = True) -> bool:
+        """Takes it; False where another has it and ``wait`` is False.
+
+        Raises:
+            WriteFailed: the file cannot be made.
+        """
+        import fcntl
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("a+b")
+        except OSError as error:
+            raise WriteFailed.about(error, self.path) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 @contextlib.contextmanager

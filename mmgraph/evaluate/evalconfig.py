@@ -24,6 +24,8 @@ _TAKEN = {
     *("new_share", "new_shown", "recall_new", "recall_known", "auc", "user_auc", "gauc"),
     *("user", "group", "request", "stage", "users", "targets", "candidates", "requests", "dropped"),
 }
+_NO_METRIC = {"user", "group", "request", "stage", "users", "targets", "candidates", "requests", "dropped"}
+_NOT_AT_K = {"auc", "user_auc", "gauc"}
 
 
 class EvalConfig(Config):
@@ -102,6 +104,21 @@ class EvalConfig(Config):
         kept = tuple(m for m in self.metrics if metric_name(m) == metric.partition("@")[0])
         auc = metric.partition("@")[0] in ("auc", "gauc", "user_auc")
         return self._with({"groups": groups, "auc": auc, "metrics": kept})
+
+    def measures(self, monitor: str) -> bool:
+        """Whether a monitor such as ``"recall@20"`` or ``"cold/ndcg@10"`` is something this measures.
+
+        AUC may be asked for where ``auc`` is off: validation then measures it. With ``candidates`` of one's own the
+        groups are theirs, so any is believed.
+        """
+        group, slash, metric = monitor.rpartition("/")
+        name, at, k = metric.partition("@")
+        own = {metric_name(m): cut_at_k(m) for m in self.metrics}
+        cut = own.get(name, name in _TAKEN and name not in _NOT_AT_K)
+        known = name in own or (name in _TAKEN and name not in _NO_METRIC)
+        fits = known and (bool(at) == cut) and (not cut or (k.isdigit() and int(k) in self.k))
+        activity = {f"activity_{n + 1}" for n in range(self.activity_groups)}
+        return fits and (not slash or self.candidates is not None or group in {"all", "warm", "cold", *activity})
 
     def for_split(self, split: Split) -> EvalConfig:
         """As this split wants it: the candidates made, where they are a function of it, and nothing masked where its

@@ -4,35 +4,66 @@ from __future__ import annotations
 
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe
+from mmgraph.experiment.index import extract, finished, index
 from mmgraph.experiment.journal import openings
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.running import Prepared, RunExists, Search, Trial, prepare, restore, run, run_all, search
+from mmgraph.experiment.running import (
+    Prepared,
+    RunExists,
+    Search,
+    Trained,
+    Trial,
+    prepare,
+    restore,
+    run,
+    run_all,
+    search,
+    train,
+)
 from mmgraph.experiment.saved import CodeNeeded, Saved, load, save
 from mmgraph.experiment.significance import Comparison, compare, holm
+from mmgraph.experiment.space import Choice, Integer, Tuning, Uniform
+from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress
 from mmgraph.experiment.tables import ResultTable, table
+from mmgraph.experiment.tuning import tune
 
 __all__ = [
+    "Choice",
     "CodeNeeded",
     "Comparison",
     "Experiment",
     "Identity",
+    "Integer",
+    "Job",
     "Prepared",
+    "Progress",
     "Result",
     "ResultTable",
     "RunExists",
     "Saved",
     "Search",
+    "Suite",
+    "Trained",
     "Trial",
+    "Tuning",
+    "Uniform",
     "compare",
     "describe",
+    "extract",
+    "finished",
     "holm",
+    "index",
     "load",
     "openings",
     "prepare",
     "restore",
     "run",
     "run_all",
+    "run_suite",
     "save",
     "search",
+    "suite_progress",
     "table",
+    "train",
+    "tune",
 ]

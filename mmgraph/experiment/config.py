@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mmgraph.config import Config
 from mmgraph.evaluate import EvalConfig
+from mmgraph.evaluate.evalconfig import metric_name
 from mmgraph.experiment.identity import Identity, describe, identify
+from mmgraph.experiment.space import Tuning
 from mmgraph.models import Recommender
 from mmgraph.train import FitConfig
 
@@ -36,12 +38,15 @@ class Experiment(Config):
         split: a function without arguments that returns a ``Split``; called when the experiment runs.
         model: a ``Recommender`` class, called with the graph and ``model_args``.
         model_args: keyword arguments, checked against the class's signature here and now.
+        objective: of :mod:`mmgraph.objectives`, as the model's argument of that name; its own default when None.
         transforms: applied to the graph once, in order, each as ``transform(graph, generator)``.
         epoch_transforms: applied by ``fit`` at each epoch.
+        callbacks: of ``fit``, see :class:`mmgraph.train.Callback`; each run trains with copies of them.
         fit: training. ``fit.monitor`` chooses the epoch on valid; ``"cold/recall@20"`` names a group's metric.
         evaluate: what is measured at the end, on valid and on test.
         seeds: of everything random; one run each.
         baselines: experiments for the same table, run by the command line beside this one.
+        tuning: what :func:`tune` may try, see :class:`Tuning`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -50,12 +55,15 @@ class Experiment(Config):
     split: Callable[[], Any]
     model: type[Recommender]
     model_args: dict[str, Any] = Field(default_factory=dict)
+    objective: Any = None
     transforms: tuple[Callable[..., Any], ...] = ()
     epoch_transforms: tuple[Callable[..., Any], ...] = ()
+    callbacks: tuple[Any, ...] = ()
     fit: FitConfig = FitConfig.model_validate({})
     evaluate: EvalConfig = EvalConfig()
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     baselines: tuple[Experiment, ...] = ()
+    tuning: Tuning = Tuning()
 
     @field_validator("name")
     @classmethod
@@ -79,6 +87,17 @@ class Experiment(Config):
                 close = difflib.get_close_matches(key, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else f"; it takes {sorted(known)}"
                 raise ValueError(f"{self.model.__name__} has no argument {key!r}{hint}")
+        if self.objective is not None and known is not None and "objective" not in known:
+            raise ValueError(f"{self.model.__name__} takes no objective; it takes {sorted(known)}")
+        if self.objective is not None and "objective" in self.model_args:
+            raise ValueError("objective is given twice: as a field and in model_args")
+        if not self.model.closed_form and not self.evaluate.measures(self.fit.monitor):
+            k, own = max(self.evaluate.k), [metric_name(metric) for metric in self.evaluate.metrics]
+            raise ValueError(
+                f"fit.monitor={self.fit.monitor!r} is nothing that evaluate measures. It measures cut-offs "
+                f"{self.evaluate.k}, as in 'recall@{k}' or 'cold/ndcg@{k}', auc, gauc, user_auc"
+                + "".join(f", {name}" for name in own)
+            )
         missing = [
             key
             for key, parameter in (known or {}).items()
@@ -86,6 +105,8 @@ class Experiment(Config):
         ]
         if missing:
             raise ValueError(f"{self.model.__name__} needs {missing} in model_args")
+        for path in self.tuning.space:
+            self.setting(path)  # raises where there is none
         names = [b.name for b in self.baselines] + [self.name]
         if len(set(names)) < len(names):
             raise ValueError(f"the experiment and its baselines need names that differ; got {names}")
@@ -117,6 +138,25 @@ class Experiment(Config):
                 raise ValueError(f"{head!r} has no parts to change (in {path!r})")
         return Experiment.model_validate(values)
 
+    def setting(self, path: str) -> Any:
+        """The value at a dotted path, as :meth:`variant` takes it; a model's default where it was not said.
+
+        Raises:
+            ValueError: a path that does not exist.
+        """
+        head, _, tail = path.partition(".")
+        if head not in type(self).model_fields:
+            raise ValueError(
+                f"Experiment has no field {head!r} (in {path!r}); it has {sorted(type(self).model_fields)}"
+            )
+        value: Any = self.arguments() if head == "model_args" else getattr(self, head)
+        if not tail:
+            return value
+        known = value if isinstance(value, Mapping) else vars(value) if isinstance(value, BaseModel) else {}
+        if tail not in known:
+            raise ValueError(f"{head} has no {tail!r} (in {path!r}); it has {sorted(known)}")
+        return known[tail]
+
     def resolved(self) -> dict[str, Any]:
         """Everything that determines the numbers, as plain JSON values, the model's default arguments included."""
         out = {name: getattr(self, name) for name in type(self).model_fields if name != "baselines"}
@@ -127,7 +167,11 @@ class Experiment(Config):
     def arguments(self) -> dict[str, Any]:
         """What the model's class is called with after the graph, its defaults included."""
         defaults = {k: p.default for k, p in (_arguments(self.model) or {}).items() if p.default is not p.empty}
-        return defaults | self.model_args
+        return defaults | self.given()
+
+    def given(self) -> dict[str, Any]:
+        """What was said of those: ``model_args``, and the objective."""
+        return self.model_args | ({} if self.objective is None else {"objective": self.objective})
 
     def identity(self, seed: int = 0, split: Split | None = None) -> Identity:
         """Everything that determines the numbers of one run, hashed: data, split, graph, transforms, model, fit, seed.

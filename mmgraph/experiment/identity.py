@@ -65,7 +65,7 @@ def identify(experiment: Experiment, seed: int, split: Split) -> Identity:
         "seed": seed,
     }
     for name in type(experiment).model_fields:
-        if name not in ("name", "split", "seeds", "baselines"):
+        if name not in ("name", "split", "objective", "seeds", "baselines", "tuning"):
             parts[name] = describe(experiment.arguments() if name == "model_args" else getattr(experiment, name), True)
     for name, free in WITHOUT_EFFECT.items():
         parts[name] = {key: value for key, value in parts[name].items() if key not in free}

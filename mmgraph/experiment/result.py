@@ -93,7 +93,7 @@ class Result(BaseModel):
         Raises:
             WriteFailed: (an OSError) a full disk, for one.
         """
-        write_json(Path(directory) / "result.json", _without_nan(self.model_dump(mode="json")))
+        write_json(Path(directory) / "result.json", without_nan(self.model_dump(mode="json")))
         return self.model_copy(update={"directory": Path(directory)})
 
     @property
@@ -185,9 +185,10 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """JSON values with null in the place of NaN and infinity."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

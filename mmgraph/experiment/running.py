@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import itertools
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 import torch
 
+from mmgraph.config import Config
 from mmgraph.data.files import DamagedFile, hash_file, owned, read_json, write_atomically, write_json
 from mmgraph.evaluate import Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe, judged_split, read_identity, write_identity
 from mmgraph.experiment.journal import openings, recorded_opening
-from mmgraph.experiment.result import PER_USER, Result, environment
+from mmgraph.experiment.result import PER_USER, Result, environment, without_nan
 from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
 from mmgraph.graph import build_graph
 from mmgraph.models import Recommender
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 # What a run writes; a run that starts over begins by removing it.
-_WRITTEN = ("result.json", PER_USER, *FILES, "checkpoint.pt", "log.jsonl", "identity.json")
+TRAINED, VALID_USERS = "trained.json", "valid.parquet"
+_WRITTEN = ("result.json", PER_USER, TRAINED, VALID_USERS, *FILES, "checkpoint.pt", "log.jsonl", "identity.json")
 # Where the runs of a place keep the graphs they share, each once.
 GRAPHS = "graphs"
 
@@ -77,7 +81,7 @@ def prepare(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         make: Any = experiment.model  # each class has a signature of its own, checked by Experiment
-        model = make(graph, **experiment.model_args)
+        model = make(graph, **experiment.given())
     return Prepared(built, graph, seen, model)
 
 
@@ -95,8 +99,8 @@ def run(
     """Trains, chooses the epoch on valid, opens the test once, and writes ``<out>/<experiment>/<seed>/``.
 
     The folder holds ``identity.json`` (first), ``log.jsonl``, ``checkpoint.pt`` while it trains, the model with what it
-    reads (see :func:`mmgraph.save`), ``per_user.parquet`` and ``result.json`` (last, so its presence means complete).
-    The opening of the test is written into ``<out>/openings.jsonl`` before the test is read.
+    reads (see :func:`mmgraph.save`), ``trained.json``, ``per_user.parquet`` and ``result.json`` (last, so its presence
+    means complete). The opening of the test is written into ``<out>/openings.jsonl`` before the test is read.
 
     Args:
         experiment: what to run.
@@ -115,7 +119,7 @@ def run(
     """
     if resume and overwrite:
         raise ValueError("resume goes on with what is there, overwrite starts over: say one of them")
-    directory = Path(out) / experiment.name / str(seed)
+    directory = run_folder(experiment, seed, out)
     built: Split = experiment.split() if split is None else split
     identity = experiment.identity(seed, built)
     if resume and (directory / "result.json").exists():
@@ -123,7 +127,77 @@ def run(
         return Result.load(directory)
     with owned(directory, "run"):
         _make_room(directory, identity, resume, overwrite)
-        return _run(experiment, seed, Path(out), directory, identity, resume, source, built, progress)
+        trained = _train(experiment, seed, Path(out), directory, identity, built, progress)
+        return _judge(experiment, seed, Path(out), directory, identity, trained, source, built)
+
+
+def train(
+    experiment: Experiment,
+    seed: int = 0,
+    out: str | Path = "runs",
+    *,
+    split: Split | None = None,
+    progress: bool = False,
+) -> Trained:
+    """The first half of :func:`run`: trains and chooses the epoch on valid, and leaves the test closed.
+
+    ``run(..., resume=True)`` opens it later. What is there is gone on with, or returned.
+
+    Args:
+        experiment, seed, out, split, progress: as in :func:`run`.
+
+    Raises:
+        ValueError: the folder holds a run of another identity; the message says what differs.
+        FolderInUse: (a ValueError) another process trains it right now.
+    """
+    directory = run_folder(experiment, seed, out)
+    built: Split = experiment.split() if split is None else split
+    identity = experiment.identity(seed, built)
+    if (directory / TRAINED).exists():
+        same_identity(directory, identity)
+        return Trained.load(directory)
+    with owned(directory, "run"):
+        _make_room(directory, identity, True, False)
+        return _train(experiment, seed, Path(out), directory, identity, built, progress)
+
+
+def run_folder(experiment: Experiment, seed: int, out: str | Path) -> Path:
+    """Where a run lies."""
+    return Path(out) / experiment.name / str(seed)
+
+
+class Trained(Config):
+    """A run before its test is opened, as it lies in ``trained.json``.
+
+    Attributes:
+        valid: group -> metric -> number at the chosen epoch.
+        training: epochs, the chosen one, why it stopped, seconds, number of parameters.
+        files: name -> hash of the model's files.
+    """
+
+    valid: dict[str, dict[str, float | None]]
+    training: dict[str, Any]
+    files: dict[str, str]
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """``valid``, NaN where JSON has null."""
+        return {
+            group: {name: math.nan if value is None else value for name, value in found.items()}
+            for group, found in self.valid.items()
+        }
+
+    @classmethod
+    def load(cls, directory: Path) -> Trained:
+        """Reads it.
+
+        Raises:
+            DamagedFile: (a ValueError) it is not what was written.
+        """
+        values = read_json(directory / TRAINED, "record of a training")
+        try:
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise DamagedFile(f"{directory / TRAINED} is of another version: {error}") from None
 
 
 def _make_room(directory: Path, identity: Identity, resume: bool, overwrite: bool) -> None:
@@ -166,54 +240,86 @@ def same_identity(directory: Path, identity: Identity) -> None:
         )
 
 
-def _run(
+def _train(
+    experiment: Experiment, seed: int, out: Path, directory: Path, identity: Identity, split: Split, progress: bool
+) -> Trained:
+    if (directory / TRAINED).exists():
+        return Trained.load(directory)
+    ready = prepare(experiment, seed, split=split)
+    report = fit_prepared(experiment, ready, seed, directory, identity, progress=progress)
+    config, device = experiment.evaluate.for_split(ready.split), experiment.fit.device
+    valid = evaluate(ready.model, ready.graph, ready.split.valid, config, device, seen=ready.seen)
+    files = {VALID_USERS: write_atomically(directory / VALID_USERS, _parquet(_per_user(valid, "valid")))}
+    files |= _save(experiment, ready, prepare(experiment, seed, "test", split), out, directory)
+    training = {
+        "best_epoch": report.best_epoch,
+        "epochs": len(report.history),
+        "stopped": report.stopped,
+        "rising": report.rising,
+        "seconds": report.seconds,
+        "parameters": sum(p.numel() for p in ready.model.parameters()),
+        "monitor": report.best.get(experiment.fit.monitor),
+    }
+    trained = Trained(valid=without_nan(valid.metrics), training=without_nan(training), files=files)
+    write_json(directory / TRAINED, trained.model_dump(mode="json"))
+    (directory / "checkpoint.pt").unlink(missing_ok=True)  # the reported epoch's weights are kept; those go on nowhere
+    return trained
+
+
+def _save(experiment: Experiment, ready: Prepared, at_test: Prepared, out: Path, directory: Path) -> dict[str, str]:
+    """Saves the model with what it reads at test, and sees that it comes back the same."""
+    told = {"args": experiment.arguments(), "protocol": ready.split.protocol.model_dump(), "seen": at_test.seen}
+    save(ready.model, directory, at_test.graph, ready.split.dataset, **told, shared=out / GRAPHS, overwrite=True)
+    fill(at_test.model, read_weights(directory), directory / WEIGHTS)
+    users = torch.arange(min(2, at_test.graph.num_users))
+    with torch.no_grad():
+        scores = []
+        for model in (ready.model.cpu(), at_test.model):
+            model.eval()
+            scores.append(model.score(model.encode(at_test.graph), users))
+    if not torch.allclose(*scores, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise ValueError(
+            f"{type(ready.model).__name__} scores differently after its weights were saved and read: it keeps "
+            "something outside its parameters and buffers (register_buffer), so that no saved run could be trusted"
+        )
+    return {name: hash_file(directory / name) for name in FILES}
+
+
+def _judge(
     experiment: Experiment,
     seed: int,
     out: Path,
     directory: Path,
     identity: Identity,
-    resume: bool,
+    trained: Trained,
     source: str | None,
     split: Split,
-    progress: bool,
 ) -> Result:
-    ready = prepare(experiment, seed, split=split)
-    report = _fit(experiment, ready, seed, directory, resume, progress)
-    split, device = ready.split, experiment.fit.device
-    config = experiment.evaluate.for_split(split)
-    valid = evaluate(ready.model, ready.graph, split.valid, config, device, seen=ready.seen)
     at_test = prepare(experiment, seed, "test", split)
+    fill(at_test.model, read_weights(directory), directory / WEIGHTS)
+    split, device = at_test.split, experiment.fit.device
     with recorded_opening(out, split, experiment.name, seed, identity.id) as opener:
-        test = evaluate_test(ready.model, at_test.graph, split, opener, experiment.evaluate, device)
-    files = {PER_USER: write_atomically(directory / PER_USER, _per_user({"valid": valid, "test": test}))}
-    told = {"args": experiment.arguments(), "protocol": split.protocol.model_dump(), "seen": at_test.seen}
-    save(ready.model, directory, at_test.graph, split.dataset, **told, shared=out / GRAPHS, overwrite=True)
-    files |= {name: hash_file(directory / name) for name in FILES}
+        test = evaluate_test(at_test.model, at_test.graph, split, opener, experiment.evaluate, device)
+    per_user = pl.concat([pl.read_parquet(directory / VALID_USERS), _per_user(test, "test")], how="diagonal")
+    files = {PER_USER: write_atomically(directory / PER_USER, _parquet(per_user))}
     result = Result(
         experiment=experiment.name,
         protocol=split.protocol_id,
         seed=seed,
         identity=identity.id,
-        valid=valid.reported,
-        test=test.reported,
+        valid=trained.metrics(),
+        test=dict(test.metrics),
         config=experiment.resolved(),
         environment=environment(),
         data=_data(split),
-        training={
-            "best_epoch": report.best_epoch,
-            "epochs": len(report.history),
-            "stopped": report.stopped,
-            "seconds": report.seconds,
-            "parameters": sum(p.numel() for p in ready.model.parameters()),
-            "monitor": report.best.get(experiment.fit.monitor),
-        },
+        training=trained.training,
         openings=openings(out, split),
         about=test.about,
-        files=files,
+        files=files | {name: trained.files[name] for name in FILES},
         source=source,
     )
     result = result.save(directory)
-    (directory / "checkpoint.pt").unlink(missing_ok=True)  # the reported epoch's weights are kept; those go on nowhere
+    (directory / VALID_USERS).unlink(missing_ok=True)  # per_user.parquet holds both
     return result
 
 
@@ -286,6 +392,8 @@ class Trial:
         best_epoch: chosen.
         seconds: of training.
         error: why it failed, or None.
+        pruned: it was ended early, as not worth going on with.
+        curve: (epoch, monitor) of each validation, where a tuning keeps it.
     """
 
     changes: dict[str, Any]
@@ -294,6 +402,8 @@ class Trial:
     best_epoch: int = -1
     seconds: float = 0.0
     error: str | None = None
+    pruned: bool = False
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -368,7 +478,7 @@ def search(
                 splits[variant.split] = variant.split()
             split = splits[variant.split]
             folder = directory / variant.identity(seed, split).id
-            trial = _tried(folder / "trial.json", changes)
+            trial = read_trial(folder / "trial.json", changes)
             if trial is None:
                 folder.mkdir(parents=True, exist_ok=True)
                 trial = _try(variant, changes, seed, split, folder, progress)
@@ -381,28 +491,46 @@ def search(
     return Search(best, found.trials, found.monitor, directory)
 
 
-def _tried(path: Path, changes: dict[str, Any]) -> Trial | None:
+def read_trial(path: Path, changes: dict[str, Any]) -> Trial | None:
     """The trial that lies there; None where there is none, or only half of one: then it is tried again."""
     try:
         values: dict[str, Any] = {**read_json(path, "trial"), "changes": changes}
+        values["curve"] = tuple((int(epoch), float(value)) for epoch, value in values.get("curve", ()))
         return Trial(**values)
-    except (FileNotFoundError, DamagedFile, TypeError):
+    except (FileNotFoundError, DamagedFile, TypeError, ValueError):
         return None
 
 
 def _try(variant: Experiment, changes: dict[str, Any], seed: int, split: Split, folder: Path, progress: bool) -> Trial:
     try:
         ready = prepare(variant, seed, split=split)
-        report = _fit(variant, ready, seed, folder, True, progress)
+        identity = variant.identity(seed, split)
+        report = fit_prepared(variant, ready, seed, folder, identity, progress=progress)
     except FloatingPointError as error:  # diverged: a finding about this setting, not a fault of the search
         return Trial(changes, {}, error=str(error))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return Trial(changes, report.best, len(report.history), report.best_epoch, report.seconds)
 
 
-def _fit(
-    experiment: Experiment, ready: Prepared, seed: int, directory: Path, resume: bool, progress: bool
+def fit_prepared(
+    experiment: Experiment,
+    ready: Prepared,
+    seed: int,
+    directory: Path,
+    identity: Identity,
+    *,
+    callbacks: Sequence[Any] = (),
+    progress: bool = False,
 ) -> FitReport:
+    """Trains a prepared model in a folder, or goes on there; judged on valid by the experiment's monitor.
+
+    Args:
+        experiment, ready, seed: what to train.
+        directory: of checkpoint and log.
+        identity: of the run; a checkpoint of another one is refused.
+        callbacks: beside the experiment's own.
+        progress: show a bar.
+    """
     config = experiment.evaluate.for_split(ready.split).for_validation(experiment.fit.monitor)
 
     def validate(model: Recommender) -> dict[str, float]:
@@ -417,18 +545,23 @@ def _fit(
         experiment.fit,
         seed=seed,
         directory=directory,
-        resume=resume,
+        resume=True,
         epoch_transforms=experiment.epoch_transforms,
+        callbacks=(*copy.deepcopy(experiment.callbacks), *callbacks),
+        identity=identity.id,
         progress=progress,
     )
 
 
-def _per_user(stages: Mapping[str, Evaluation]) -> bytes:
-    """Parquet of the groups that have a ranking of their own; the activity groups are subsets of ``all``."""
-    frames = [e.frame().with_columns(stage=pl.lit(stage)) for stage, e in stages.items()]
-    table = pl.concat(frames, how="diagonal").filter(pl.col("group").is_in(["all", "warm", "cold"]))
+def _per_user(found: Evaluation, stage: str) -> pl.DataFrame:
+    """The groups that have a ranking of their own; the activity groups are subsets of ``all``."""
+    table = found.frame().with_columns(stage=pl.lit(stage)).filter(pl.col("group").is_in(["all", "warm", "cold"]))
+    return table.select("stage", "group", "user", pl.exclude("stage", "group", "user"))
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    table.select("stage", "group", "user", pl.exclude("stage", "group", "user")).write_parquet(buffer)
+    table.write_parquet(buffer)
     return buffer.getvalue()
 
 

@@ -246,9 +246,14 @@ def _named(kind: type) -> str:
 
 def _own() -> dict[str, Any]:
     """The classes that a saved model may name: what mmgraph's own rooms export."""
-    from mmgraph import models, nn
+    from mmgraph import models, nn, objectives
 
-    return {name: getattr(room, name) for room in (nn, models) for name in room.__all__}
+    found = {name: getattr(room, name) for room in (nn, models) for name in room.__all__}
+    return found | {name: value for name, value in vars(objectives).items() if _stands_in(value, objectives)}
+
+
+def _stands_in(value: Any, room: Any) -> bool:
+    return isinstance(value, type) and value.__module__ == room.__name__
 
 
 def _encoded(value: Any) -> Any:

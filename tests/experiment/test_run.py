@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -15,6 +16,7 @@ import torch
 
 from mmgraph.data import Dataset, random_split
 from mmgraph.data.files import DamagedFile, owned
+from mmgraph.evaluate import EvalConfig, SampledCandidates
 from mmgraph.experiment import (
     Comparison,
     Prepared,
@@ -25,6 +27,7 @@ from mmgraph.experiment import (
     Trial,
     compare,
     holm,
+    load,
     openings,
     prepare,
     restore,
@@ -39,7 +42,9 @@ from mmgraph.experiment.saved import FILES
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.experiment.tables import Cell
 from mmgraph.graph import EdgeDrop, Exposures
-from mmgraph.models import Popularity
+from mmgraph.models import BPRMF, Popularity
+from mmgraph.objectives import BPR, SampledSoftmax
+from mmgraph.train import Adam, AdamW, Callback, Cosine, FitConfig
 from tests.experiment.toys import Dots, toy, toy_split, world
 
 # --- the description --------------------------------------------------------------------------------------------------
@@ -63,6 +68,79 @@ def test_experiment_checks_arguments_names_and_seeds_at_once():
 
     with pytest.raises(ValueError, match=r"Needy needs \['width'\]"):
         toy(model=Needy)
+
+
+def test_the_monitor_is_looked_up_when_the_experiment_is_made():
+    for good in (
+        "ndcg@10",
+        "all/recall@5",
+        "cold/hit_rate@10",
+        "activity_2/map@5",
+        "user_auc",
+        "new_share@10",
+        "novel",
+    ):
+        evaluate = EvalConfig(k=(5, 10), metrics=(novel,))
+        assert toy(evaluate=evaluate, fit=FitConfig(monitor=good)).fit.monitor == good
+    for bad in ("recall@20", "recal@5", "recall", "activity_9/map@5", "lukewarm/recall@5", "users", "auc@5", "novel@5"):
+        with pytest.raises(ValueError, match=rf"fit.monitor='{bad}' is nothing that evaluate measures"):
+            toy(fit=FitConfig(monitor=bad))
+    assert toy(model=Popularity, fit=FitConfig(monitor="recall@999")).model is Popularity  # chooses no epoch
+
+
+def novel(ranking):
+    return 1 - ranking.hits[:, 0].double()
+
+
+novel.at_k = False
+
+
+def test_an_objective_is_the_models_argument():
+    made = toy(model=BPRMF, objective=SampledSoftmax(negatives=3))
+    assert prepare(made, 0).model.objective == SampledSoftmax(negatives=3)
+    assert made.identity(0).id == toy(model=BPRMF, model_args={"objective": SampledSoftmax(negatives=3)}).identity(0).id
+    assert made.identity(0).id != toy(model=BPRMF, objective=SampledSoftmax(negatives=4)).identity(0).id
+    assert toy(model=BPRMF, objective=BPR()).identity(0).id != made.identity(0).id
+    with pytest.raises(ValueError, match="Dots takes no objective"):
+        toy(objective=BPR())
+    with pytest.raises(ValueError, match="given twice"):
+        toy(model=BPRMF, objective=BPR(), model_args={"objective": BPR()})
+
+
+STEPS: list[int] = []
+
+
+@dataclasses.dataclass
+class Counts(Callback):
+    """Counts its own steps, and tells a list outside."""
+
+    mine: int = 0
+
+    def on_step(self, step):
+        self.mine += 1
+        STEPS.append(self.mine)
+
+
+def test_optimiser_schedule_callback_metric_and_candidates_in_one_experiment(tmp_path):
+    STEPS.clear()
+    made = toy(
+        model=BPRMF,
+        objective=SampledSoftmax(negatives=3),
+        fit=FitConfig(epochs=3, batch_size=64, optimizer=AdamW(), schedule=Cosine(floor=0.1), monitor="novel"),
+        evaluate=EvalConfig(k=(5,), metrics=(novel,), candidates=SampledCandidates(9)),
+        callbacks=(Counts(),),
+    )
+    result = run(made, 0, tmp_path)
+    assert len(STEPS) >= 3
+    run(made, 1, tmp_path)
+    assert STEPS.count(1) == 2  # a run has callbacks of its own
+    assert made.callbacks == (Counts(),)
+    assert "novel" in result.test["all"]
+    assert "candidates" in result.data["protocol"]["parameters"]
+    assert load(tmp_path / "dots/0").model.objective == made.objective
+    for changes in ({"fit.optimizer": Adam()}, {"fit.schedule": None}, {"evaluate.candidates": SampledCandidates(5)}):
+        assert made.variant(changes).identity(0).id != made.identity(0).id
+    assert made.variant(callbacks=()).identity(0).id != made.identity(0).id
 
 
 def test_variant_changes_parts_and_checks_them():
@@ -97,6 +175,7 @@ def test_run_writes_one_complete_folder(tmp_path):
     assert {p.name for p in folder.iterdir()} == {
         "identity.json",
         "result.json",
+        "trained.json",
         "per_user.parquet",
         *FILES,
         "log.jsonl",
