@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmgraph.graph import ModalityKNN, RandomWalkNeighbours, Transform
+from mmgraph.graph import JoinKNN, ModalityKNN, RandomWalkNeighbours, Transform, UserCoInteraction
 from mmgraph.models import Recommender, Rows
 from mmgraph.ops import CSR
 from mmgraph.train import FitConfig, fit
@@ -78,10 +78,12 @@ def checkerboard(size: int = 24, modalities: Sequence[str] = ("visual", "audio")
 
 
 def alike(graph: MultimodalGraph) -> MultimodalGraph:
-    """The graph with the edges that some models read: ``similar_<modality>`` and ``walked``."""
+    """The graph with the edges that some models read: ``similar_…``, ``walked`` and ``co_watched``."""
     for m in graph.modalities:
         graph = ModalityKNN(m, k=3, weight="binary", loops=True, share=1 / len(graph.modalities))(graph)
-    return RandomWalkNeighbours(k=5, walks=20)(graph)
+    for transform in (JoinKNN("max"), JoinKNN("agree", "agree"), RandomWalkNeighbours(5, 20), UserCoInteraction(3)):
+        graph = transform(graph)
+    return graph
 
 
 def _dense(rows: Tensor | CSR) -> Tensor:

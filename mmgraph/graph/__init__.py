@@ -22,11 +22,13 @@ from mmgraph.graph.transforms import (
     EdgeDrop,
     EdgeViews,
     Exposures,
+    JoinKNN,
     ModalityKNN,
     RandomWalkNeighbours,
     ScaleFeatures,
     TimeDecay,
     Transform,
+    UserCoInteraction,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ __all__ = [
     "Histories",
     "HistoryBatch",
     "HistorySampler",
+    "JoinKNN",
     "ModalityKNN",
     "MultimodalGraph",
     "PairBatch",
@@ -52,6 +55,7 @@ __all__ = [
     "ScaleFeatures",
     "TimeDecay",
     "Transform",
+    "UserCoInteraction",
     "build_graph",
     "epoch_generator",
 ]

@@ -55,8 +55,8 @@ class RelationConv(nn.Module):
 class ModalityConv(nn.Module):
     """One MMGCN layer on one modality's graph.
 
-    h = LReLU(mean_{j∈N(i)} W_1 x_j);  x̂ = LReLU(W_2 x_i + b_2) + id_i;  x' = LReLU(W_3 h + b_3 + x̂), or with ``concat``
-    LReLU(W_3 [h ‖ x̂] + b_3). Wei et al., "MMGCN", ACM MM 2019, https://doi.org/10.1145/3343031.3351034.
+    h = LReLU(mean_{j∈N(i)} W_1 x_j);  x̂ = LReLU(W_2 x_i + b_2) + id_i;  x' = LReLU(W_3 h + b_3 + x̂), or with
+    ``concat`` LReLU(W_3 [h ‖ x̂] + b_3). Wei et al., "MMGCN", ACM MM 2019, https://doi.org/10.1145/3343031.3351034.
 
     Args:
         in_dim, out_dim: widths of x and of x' (id has ``out_dim``).

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from mmgraph.graph.transforms.base import Transform
+from mmgraph.graph.transforms.co_watched import UserCoInteraction
 from mmgraph.graph.transforms.decay import TimeDecay
 from mmgraph.graph.transforms.drop import EdgeDrop
 from mmgraph.graph.transforms.exposure import CoExposure, Exposures
+from mmgraph.graph.transforms.joined import JoinKNN
 from mmgraph.graph.transforms.knn import ModalityKNN
 from mmgraph.graph.transforms.scale import ScaleFeatures
 from mmgraph.graph.transforms.views import EdgeViews
@@ -16,9 +18,11 @@ __all__ = [
     "EdgeDrop",
     "EdgeViews",
     "Exposures",
+    "JoinKNN",
     "ModalityKNN",
     "RandomWalkNeighbours",
     "ScaleFeatures",
     "TimeDecay",
     "Transform",
+    "UserCoInteraction",
 ]

@@ -27,9 +27,10 @@ class ModalityKNN:
     Args:
         modality: which features.
         k: neighbours a video.
-        weight: ``"cosine"`` keeps s_ij (LATTICE), ``"binary"`` sets it to 1 (FREEDOM, https://arxiv.org/abs/2211.06924).
-        loops: count a video among its own neighbours, as both papers' public code does.
-        share: factor on all weights. ``graph.adjacency`` over the ``similar_`` edges of several modalities adds them
+        weight: ``"cosine"`` keeps s_ij (LATTICE), ``"binary"`` sets it to 1 (FREEDOM,
+        https://arxiv.org/abs/2211.06924). loops: count a video among its own neighbours, as both papers' public code
+        does. share: factor on all weights. ``graph.adjacency`` over the ``similar_`` edges of several modalities adds
+        them
             up: shares of .1 and .9 mix the two as FREEDOM does.
     """
 

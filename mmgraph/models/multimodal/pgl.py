@@ -1,0 +1,104 @@
+"""PGL: trained on the principal part of the graph, used on the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import info_nce
+from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.fusion import similar
+from mmgraph.nn.heads import Head
+from mmgraph.objectives import Objective
+from mmgraph.ops import propagate, spmm
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class PGL(Recommender):
+    """PGL: videos are their content and have no id; LightGCN on a principal subgraph plus like videos.
+
+    Yu et al., "Mind Individual Information! Principal Graph Learning for Multimedia Recommendation", AAAI 2025.
+    v = [P_m f_m/‖·‖]_m, u = [U_m]_m, each M · D wide; user = LightGCN, video = LightGCN + S v, S the ``similar_<m>``
+    edges together. Its local form trains on a share of the edges kept by degree, an epoch transform:
+    ``epoch_transforms=(EdgeDrop(0.7, degree_sensitive=True),)``, and ranks on the whole graph. BPR + λ/2 (InfoNCE of
+    two dropouts of the users, and of the videos). The released settings have λ = 0, which leaves the second term out;
+    the paper's is the default here.
+
+    A video that lacks a modality has a block of zeros; with ``fallback`` a video without any has an id in its place.
+
+    Args:
+        graph: gives U, V and the features' widths; must have the ``similar_<m>`` edges.
+        embedding_dim: D, a modality.
+        num_layers: of LightGCN.
+        contrast: λ.
+        dropout: of the two views.
+        temperature: τ.
+        fallback: as above.
+        modalities: which to use; all of the graph's by default.
+        head, objective: ones other than the dot product and BPR.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 2,
+        contrast: float = 0.05,
+        dropout: float = 0.2,
+        temperature: float = 0.2,
+        fallback: bool = True,
+        modalities: Sequence[str] | None = None,
+        head: Head | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(head, objective)
+        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        self.contrast, self.temperature, self.dropout = contrast, temperature, nn.Dropout(dropout)
+        for m in self.modalities:
+            similar(graph, m)
+        width = embedding_dim * len(self.modalities)
+        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, width)))
+        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        nothing = ~torch.stack([graph.features(m).present for m in self.modalities]).any(0)
+        needed = fallback and bool(nothing.any())
+        table = torch.empty(graph.num_videos if needed else 0, width)
+        self.identity = nn.Parameter(nn.init.xavier_uniform_(table)) if needed else None
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """user [U, M · D], video [V, M · D], or rows of them."""
+        video = self.content(graph)
+        every = torch.cat([self.user, video])
+        out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
+        near = [spmm(similar(graph, m), video, rows=rows.video) for m in self.modalities]
+        user, own = rows.split(graph, out)
+        return Embeddings(user, own + torch.stack(near).sum(0))
+
+    def content(self, graph: MultimodalGraph) -> Tensor:
+        """v, [V, M · D]."""
+        blocks, some = [], torch.zeros(graph.num_videos, 1, dtype=torch.bool, device=self.user.device)
+        for m in self.modalities:
+            feature = graph.features(m)
+            here = feature.present.unsqueeze(1)
+            blocks.append(F.normalize(self.project[m](feature.values), dim=1) * here)
+            some = some | here
+        video = torch.cat(blocks, 1)
+        return video if self.identity is None else torch.where(some, video, self.identity)
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms (``bpr``) and ``contrast``."""
+        rows, at = batch_rows(batch, self.objective)
+        emb = self.encode(graph, rows)
+        terms = self.ranking_loss(graph, emb, rows, at)
+        if self.contrast:
+            video = emb.video[at.positive.unique()]
+            each = [info_nce(self.dropout(x), self.dropout(x), self.temperature) for x in (emb.user, video)]
+            terms["contrast"] = self.contrast / 2 * torch.stack(each).sum()
+        return terms

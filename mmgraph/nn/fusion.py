@@ -1,0 +1,93 @@
+"""Several modalities of one thing become one row: gates and softmax weights, over what is present."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mmgraph.ops import CSR, spmm
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+
+def present_softmax(scores: Tensor, present: Tensor) -> Tensor:
+    """Softmax over the last axis of ``scores`` [n, M] where ``present`` [n, M]; 0 elsewhere, and in rows of nothing."""
+    weights = scores.masked_fill(~present, -torch.inf).softmax(-1)
+    return weights.masked_fill(~present, 0.0)  # also the NaN of a row of nothing
+
+
+class SoftmaxFusion(nn.Module):
+    """Weights each modality of a node: α_m = softmax_m( qᵀ tanh(W h_m + b) ) over those present; Σ_m α_m h_m.
+
+    Args:
+        dim: width of h.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, dim)
+        self.query = nn.Linear(dim, 1, bias=False)
+
+    def forward(self, views: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """[n, dim] from views [n, dim] and their presence, bool [n]; 0 where nothing is present."""
+        scores = torch.cat([self.query(torch.tanh(self.hidden(h))) for h in views.values()], 1)
+        weights = present_softmax(scores, torch.stack([present[m] for m in views], 1))
+        return torch.stack([weights[:, i : i + 1] * h for i, h in enumerate(views.values())]).sum(0)
+
+
+class Purifier(nn.Module):
+    """What a video's content says, seen through its id: id ⊙ σ(G P f), 0 where the modality is absent.
+
+    MGCN's behaviour-guided purifier (Yu et al., ACM MM 2023, https://arxiv.org/abs/2308.03588).
+
+    Args:
+        in_dim: width of f.
+        dim: width of the id.
+    """
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.project, self.gate = nn.Linear(in_dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, identity: Tensor, features: Tensor, present: Tensor) -> Tensor:
+        """[V, dim] of ids [V, dim], features [V, in_dim] and presence, bool [V]."""
+        return self.gated(identity, self.project(features), present)
+
+    def gated(self, identity: Tensor, content: Tensor, present: Tensor) -> Tensor:
+        """The same of content that is projected already, [V, dim]."""
+        return identity * torch.sigmoid(self.gate(content)) * present.unsqueeze(1)
+
+
+def similar(graph: MultimodalGraph, name: str) -> CSR:
+    """The ``similar_<name>`` edges, CSR [V, V], weights as the transform normalised them.
+
+    Raises:
+        ValueError: the graph has none; the message names the transform.
+    """
+    if ("video", f"similar_{name}", "video") not in graph.edge_types:
+        raise ValueError(f"'similar_{name}' edges are read, which this graph lacks: apply ModalityKNN or JoinKNN first")
+    return graph.relation(("video", f"similar_{name}", "video"), norm=None)
+
+
+def users_of(graph: MultimodalGraph) -> CSR:
+    """R̂, what a user gathers from the videos: D_u^-1/2 X D_v^-1/2, CSR [U, V]."""
+    return graph.relation(("user", "interacts", "video"), norm="sym").transpose()
+
+
+def user_presence(graph: MultimodalGraph, present: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Which users watched a video that has the modality, bool [U] (or of ``rows``)."""
+    return spmm(graph.seen, present.float().unsqueeze(1), rows=rows).squeeze(1) > 0
+
+
+def unit_spectrum(x: Tensor) -> Tensor:
+    """rfft over the width, orthonormal: [n, D] -> complex [n, D // 2 + 1]."""
+    return torch.fft.rfft(x.float(), dim=1, norm="ortho")
+
+
+def from_spectrum(spectrum: Tensor, dim: int) -> Tensor:
+    """The inverse of :func:`unit_spectrum`."""
+    return torch.fft.irfft(spectrum, n=dim, dim=1, norm="ortho")

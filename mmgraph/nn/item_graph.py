@@ -1,0 +1,34 @@
+"""A graph of like videos whose weights are learned: neighbours by cosine of projected features."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgraph.ops import CSR, knn
+
+
+def like_edges(x: Tensor, present: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row's ``k`` nearest by cosine, itself among them: target [E], source [E], cosine [E].
+
+    Which they are is not differentiable; their cosines are, in ``x``.
+
+    Args:
+        x: [V, D].
+        present: bool [V]; an absent row neither has nor is a neighbour.
+        k: neighbours a row.
+    """
+    index = knn(x.detach(), min(k, len(x)), present=present, include_self=True).index
+    keep = index >= 0
+    target = torch.arange(len(x), device=x.device).unsqueeze(1).expand_as(index)[keep]
+    source = index[keep]
+    unit = F.normalize(x, dim=1)
+    return target, source, torch.linalg.vecdot(unit[target], unit[source]).clamp_min(0)
+
+
+def row_normalised(target: Tensor, source: Tensor, weight: Tensor, size: int) -> CSR:
+    """D^-1/2 S D^-1/2 with D the row sums of S, repeated edges added up: CSR [size, size], differentiable in weight."""
+    degree = weight.new_zeros(size).index_add(0, target, weight)
+    scale = torch.where(degree > 0, degree.clamp_min(1e-12).rsqrt(), 0.0)
+    return CSR.from_edges(target, source, (size, size), weight * scale[target] * scale[source])
