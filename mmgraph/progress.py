@@ -24,7 +24,13 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(
-    label: str, total: int | None = None, *, shown: bool = False, done: int = 0, out: TextIO | None = None
+    label: str,
+    total: int | None = None,
+    *,
+    shown: bool = False,
+    done: int = 0,
+    lasting: bool = True,
+    out: TextIO | None = None,
 ) -> Iterator[Advance]:
     """Shows how far a step is, while the block runs.
 
@@ -42,6 +48,7 @@ def progress(
         total: how many there are; None where nobody knows.
         shown: False shows nothing, and costs nothing.
         done: how many are done already.
+        lasting: on a terminal, leave the bar there when the step is over; False for steps that are usually short.
         out: where to; by default stderr.
     """
     out = sys.stderr if out is None else out
@@ -49,7 +56,7 @@ def progress(
         yield lambda amount=1, note="", /: None
         return
     if out.isatty():
-        with _bar(label, total, done, out) as advance:
+        with _bar(label, total, done, lasting, out) as advance:
             yield advance
         return
     lines = Lines(label, total, done, out)
@@ -122,7 +129,7 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def _bar(label: str, total: int | None, done: int, out: TextIO) -> Iterator[Advance]:
+def _bar(label: str, total: int | None, done: int, lasting: bool, out: TextIO) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -135,7 +142,7 @@ def _bar(label: str, total: int | None, done: int, out: TextIO) -> Iterator[Adva
 
     columns = [TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn()]
     columns += [TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)]
-    with Progress(*columns, console=Console(file=out)) as bar:
+    with Progress(*columns, console=Console(file=out), transient=not lasting) as bar:
         task = bar.add_task(label, total=total, completed=done, note="")
 
         def advance(amount: int = 1, note: str = "", /) -> None:

@@ -72,3 +72,10 @@ def test_a_terminal_gets_a_bar_and_labels_are_no_markup() -> None:
     assert "2/2" in out.getvalue()
     assert "[/] my [bold]model" in out.getvalue()
     assert "[/red] note" in out.getvalue()
+
+
+def test_a_bar_of_a_passing_step_is_wiped_away() -> None:
+    out = Terminal()
+    with progress("hashing", 2, shown=True, lasting=False, out=out) as advance:
+        advance(2)
+    assert out.getvalue().endswith("\x1b[2K")  # the line is erased

@@ -79,7 +79,7 @@ def extract_with_report(
         frames: what becomes of frame vectors [T, D]: "mean" over time, [V, D]; or "flat", [V, T * D], for a
             trained layer of ``mmgraph.nn.frames`` after ``unflatten(1, (T, D))``.
         workers: threads that hash and decode.
-        progress: show progress bars.
+        progress: show how far each step is, on a terminal or off it.
 
     Raises:
         ValueError: the dataset has nothing that an encoder reads; or "flat" with ragged frames or several files.

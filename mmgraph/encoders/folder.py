@@ -20,6 +20,7 @@ from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, min
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
 from mmgraph.features.passports import Passport, passport
 from mmgraph.features.store import EncodeReport, FeatureStore, make_folder
+from mmgraph.progress import progress as show_progress
 
 
 class EncodeSummary(BaseModel):
@@ -133,7 +134,7 @@ def encode_folder(
         num_frames: frames of each video.
         device: where networks run.
         workers: threads that hash and decode.
-        progress: show progress bars.
+        progress: show how far each step is, on a terminal or off it.
         signal: the noise check counts interactions where this column is above zero, such as "click".
 
     Raises:
@@ -143,7 +144,8 @@ def encode_folder(
     """
     data = Path(data)
     folder = data / "features" if out is None else Path(out)
-    dataset = _read(data, signal)
+    with show_progress(f"reading {data}", shown=progress, lasting=False):
+        dataset = _read(data, signal)
     encoders: dict[str, Encoder] = {}
     columns: list[str] = []
     if text is not None:
@@ -163,8 +165,10 @@ def encode_folder(
         encoders["generation"] = GenerationEncoder.fit(generation_records(dataset), prompts)
     if not encoders:
         raise ValueError("name at least one encoder: text, image, audio, video or generation")
-    for encoder in encoders.values():  # what cannot be loaded is said now, not after an hour of another modality
-        encoder.key()
+    with show_progress("loading encoders", len(encoders), shown=progress, lasting=False) as advance:
+        for encoder in encoders.values():  # what cannot be loaded is said now, not after an hour of another modality
+            encoder.key()
+            advance()
     kept = FeatureStore(data / ".features" if store is None else store)
     make_folder(folder)  # before the work, not after it
     check_same_videos(folder, dataset.video_ids, encoders)
@@ -172,10 +176,12 @@ def encode_folder(
         dataset, encoders, kept, text_columns=columns or None, workers=workers, progress=progress
     )
     features = {modality: result.dataset.features[modality] for modality in encoders}
-    passports = {
-        modality: passport(modality, features[modality], encoder=encoder, interactions=dataset.interactions)
-        for modality, encoder in encoders.items()
-    }
+    passports = {}
+    with show_progress("passports", len(encoders), shown=progress, lasting=False) as advance:
+        for modality, encoder in encoders.items():
+            given = {"encoder": encoder, "interactions": dataset.interactions}
+            passports[modality] = passport(modality, features[modality], **given)
+            advance()
     summary = EncodeSummary(
         data=str(data),
         store=str(kept.directory),
@@ -186,7 +192,8 @@ def encode_folder(
         passports=passports,
     )
     others = {"passports.json": summary.model_dump_json(indent=1).encode()}
-    write_feature_folder(folder, dataset.video_ids, features, others)
+    with show_progress(f"writing {folder}", shown=progress, lasting=False):
+        write_feature_folder(folder, dataset.video_ids, features, others)
     return summary
 
 

@@ -31,6 +31,7 @@ from mmgraph.data.errors import DataError
 from mmgraph.data.files import WriteFailed, write_atomically
 from mmgraph.data.files import make_folder as make_any_folder
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem, assemble, source_name
+from mmgraph.progress import Advance
 from mmgraph.progress import progress as show_progress
 
 _STALE_SECONDS = 3600.0
@@ -141,12 +142,12 @@ class FeatureStore:
         """
         began = time.perf_counter()
         clock = {"hash": 0.0, "decode": 0.0, "wait": 0.0, "encode": 0.0, "write": 0.0}
-        keys, signatures, problems = _fingerprints(encoder, media, workers)
+        keys, signatures, problems = _fingerprints(encoder, media, workers, progress)
         clock["hash"] = time.perf_counter() - began
         folder = self.folder(encoder)
         self._describe(folder, encoder)
         wanted = {key: row for row, key in reversed(list(enumerate(keys))) if key is not None}
-        held = self._read(folder, wanted, encoder.shape)
+        held = self._read(folder, wanted, encoder.shape, progress)
         rows, reasons, losses = held.rows, held.problems, held.partial
         known = len(rows)
         if retry:
@@ -251,35 +252,46 @@ class FeatureStore:
             except OSError:  # another run's, just renamed
                 continue
 
-    def _read(self, folder: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...]) -> _Held:
+    def _read(
+        self, folder: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...], progress: bool = False
+    ) -> _Held:
         """What the store holds of the wanted content hashes (None: of all). Damaged chunks are moved aside."""
         held, seen = _Held(), set()
         while fresh := [path for path in _chunks(folder) if path not in seen]:
             seen.update(fresh)
-            for path in fresh:
-                try:
-                    chunk = _read_chunk(path, wanted, shape)
-                except FileNotFoundError:  # another process has just put its rows into a chunk that the next look finds
-                    continue
-                except OSError as error:
-                    warnings.warn(f"{path} cannot be read: {error.strerror or error}; its rows are encoded again",
-                                  stacklevel=3)  # fmt: skip
-                    held.damaged += 1
-                except DataError as error:
-                    aside = path.with_suffix(".damaged")
-                    with contextlib.suppress(OSError):
-                        path.replace(aside)
-                    warnings.warn(
-                        f"{path}: {error.problem}, moved to {aside.name}; its rows are encoded again", stacklevel=3
-                    )
-                    held.damaged += 1
-                else:
-                    held.chunks.add(path)
-                    held.rows.update(chunk.rows)
-                    held.problems.update(chunk.problems)
-                    held.partial.update(chunk.partial)
+            with show_progress(f"reading {folder.name}", len(fresh), shown=progress, lasting=False) as advance:
+                self._read_chunks(fresh, wanted, shape, held, advance)
         held.problems = {key: reason for key, reason in held.problems.items() if key not in held.rows}
         return held
+
+    @staticmethod
+    def _read_chunks(
+        paths: Sequence[Path], wanted: Mapping[str, Any] | None, shape: tuple[int, ...], held: _Held, advance: Advance
+    ) -> None:
+        """Adds what these chunks hold."""
+        for path in paths:
+            advance()
+            try:
+                chunk = _read_chunk(path, wanted, shape)
+            except FileNotFoundError:  # another process has just put its rows into a chunk that the next look finds
+                continue
+            except OSError as error:
+                warnings.warn(f"{path} cannot be read: {error.strerror or error}; its rows are encoded again",
+                              stacklevel=3)  # fmt: skip
+                held.damaged += 1
+            except DataError as error:
+                aside = path.with_suffix(".damaged")
+                with contextlib.suppress(OSError):
+                    path.replace(aside)
+                warnings.warn(
+                    f"{path}: {error.problem}, moved to {aside.name}; its rows are encoded again", stacklevel=3
+                )
+                held.damaged += 1
+            else:
+                held.chunks.add(path)
+                held.rows.update(chunk.rows)
+                held.problems.update(chunk.problems)
+                held.partial.update(chunk.partial)
 
 
 @dataclass
@@ -346,7 +358,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _fingerprints(
-    encoder: Encodes, media: Sequence[Any], workers: int
+    encoder: Encodes, media: Sequence[Any], workers: int, progress: bool
 ) -> tuple[list[str | None], list[tuple[int, ...] | None], dict[int, str]]:
     """Content hash and file signature of each medium, and the reasons of those that cannot be read."""
 
@@ -360,7 +372,11 @@ def _fingerprints(
             return None, signature, str(error)
 
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="hash") as pool:
-        found = list(pool.map(one, media)) if _reads_files(encoder) else [one(item) for item in media]
+        found = []
+        with show_progress(f"hashing for {encoder.name}", len(media), shown=progress, lasting=False) as advance:
+            for told in pool.map(one, media) if _reads_files(encoder) else map(one, media):
+                found.append(told)
+                advance()
     reasons = {row: reason for row, (_, _, reason) in enumerate(found) if reason is not None}
     return [key for key, _, _ in found], [signature for _, signature, _ in found], reasons
 

@@ -145,3 +145,25 @@ def test_features_of_other_videos_do_not_stay_beside_new_ones(folder) -> None:
         encode_folder(folder, text="hash", progress=False)
     encode_folder(folder, text="hash", audio="mfcc", progress=False)
     assert read_media_folder(folder, duplicates="keep").features["audio"].present.tolist() == [False, False, True]
+
+
+def test_every_long_step_is_shown_off_a_terminal_too(folder, monkeypatch, capsys) -> None:
+    from mmgraph import progress as progress_module
+
+    monkeypatch.setattr(progress_module, "FIRST", 0.0)  # as if every step took two seconds
+    steps = []
+    real = progress_module.Lines
+
+    class Told(real):
+        def close(self) -> None:
+            steps.append(self.label)
+            self.tick()
+
+    monkeypatch.setattr(progress_module, "Lines", Told)
+    encode_folder(folder, text="hash", progress=True)
+    encode_folder(folder, text="hash", progress=True)
+    ours = ["loading encoders", "hashing for hash", "hash", "passports"]
+    assert [step for step in steps if step in ours] == ours * 2
+    assert any(step.startswith("reading hash-") for step in steps)
+    assert any(step.startswith("writing ") for step in steps)
+    assert "hash: 2 of 2" in capsys.readouterr().err
