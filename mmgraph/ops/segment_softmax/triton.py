@@ -16,7 +16,17 @@ from torch import Tensor
 
 from mmgraph.ops.operand import Operand
 from mmgraph.ops.spmm import triton as spmm
-from mmgraph.ops.spmm.triton import COUNTS, SHARE, accumulator, edge_rows, first_row, launching, panel
+from mmgraph.ops.spmm.triton import (
+    COUNTS,
+    SHARE,
+    accumulator,
+    dot_panel,
+    edge_rows,
+    first_row,
+    launching,
+    panel,
+    warps,
+)
 
 _EDGES = 16
 
@@ -249,7 +259,7 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
             EDGES=_EDGES,
             WIDTH=columns,
             ACC=acc,
-            num_warps=2,
+            num_warps=warps(2, _EDGES * columns, x.element_size()),
         )
         _merge[grid](
             indptr,
@@ -281,6 +291,7 @@ def attend_backward(
     x, logits, grad = x.contiguous(), logits.contiguous(), grad.contiguous()
     mean = (grad * out).sum(2, dtype=wide)
     alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
+    columns = dot_panel(max(width, 1), wide)
     with launching(x):
         _attend_edges[(triton.cdiv(edges, 32), heads)](
             edge_rows(a.indptr, edges),
@@ -299,9 +310,9 @@ def attend_backward(
             x.stride(0),
             x.stride(1),
             EDGES=32,
-            WIDTH=panel(max(width, 1)),
+            WIDTH=columns,
             ACC=accumulator(wide),
-            num_warps=4,
+            num_warps=warps(4, 32 * columns, x.element_size()),
         )
     for head in range(heads):
         weight = alpha[head][a.t_order]

@@ -163,6 +163,16 @@ def panel(width: int) -> int:
     return min(max(triton.next_power_of_2(width), 16), 128)
 
 
+def warps(most: int, numbers: int, size: int) -> int:
+    """Warps for a tile of ``numbers`` of ``size`` bytes: at most so many that each thread loads 128 bits at once."""
+    return max(min(most, numbers * size // (32 * 16)), 1)
+
+
+def dot_panel(width: int, dtype: torch.dtype) -> int:
+    """As :func:`panel`, for kernels that keep a sum a number of the tile: of float64 half as many fit."""
+    return min(panel(width), 64 if dtype == torch.float64 else 128)
+
+
 def edge_rows(indptr: Tensor, edges: int) -> Tensor:
     """[E] int32 or int64, the row of each edge."""
     rows = indptr.numel() - 1
@@ -208,7 +218,7 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
             WIDTH=columns,
             HAS=values is not None,
             ACC=acc,
-            num_warps=2,
+            num_warps=warps(2, _EDGES * columns, x.element_size()),
         )
         _add_carries[grid](carry, carry_row, out, programs, width, out.stride(0), WIDTH=columns, ACC=acc, num_warps=1)
     return out
@@ -222,6 +232,7 @@ def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Te
         return out
     left = left if left.stride(1) == 1 else left.contiguous()
     right = right if right.stride(1) == 1 else right.contiguous()
+    columns = dot_panel(width, left.dtype)
     with launching(left):
         _edge_dot[(triton.cdiv(edges, 32),)](
             edge_rows(indptr, edges),
@@ -234,8 +245,8 @@ def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Te
             left.stride(0),
             right.stride(0),
             EDGES=32,
-            WIDTH=panel(width),
+            WIDTH=columns,
             ACC=accumulator(left.dtype),
-            num_warps=4,
+            num_warps=warps(4, 32 * columns, left.element_size()),
         )
     return out
