@@ -43,7 +43,7 @@ def test_a_media_folder(tmp_path: Path):
         (layouts.mmrec, "MMRec"),
         (layouts.lightgcn, "LightGCN"),
         (layouts.sequences, "ordered lists"),
-        (layouts.microlens, "ordered lists"),
+        (layouts.microlens, "MicroLens"),
         (layouts.movielens, "MovieLens"),
     ],
 )

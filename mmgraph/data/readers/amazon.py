@@ -44,6 +44,15 @@ def amazon_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return [f for f in files if f not in meta and "qa_" not in f.name.lower()], meta
 
 
+def is_amazon(file: Path) -> bool:
+    """Whether the first line of a file is a review as Amazon's are."""
+    try:
+        first = next(json_objects(file), (1, {}))[1]
+    except DataError:
+        return False
+    return "reviewerID" in first or {"parent_asin", "user_id"} <= first.keys()
+
+
 def read_amazon(
     path: str | Path,
     *,

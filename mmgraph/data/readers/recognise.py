@@ -9,7 +9,7 @@ import polars as pl
 
 from mmgraph.data.dataset import ID_COLUMNS, Dataset
 from mmgraph.data.errors import DataError
-from mmgraph.data.readers.amazon import amazon_files, read_amazon
+from mmgraph.data.readers.amazon import amazon_files, is_amazon, read_amazon
 from mmgraph.data.readers.csv_parquet import read_csv, read_parquet
 from mmgraph.data.readers.delimited import find_dialect, read_table
 from mmgraph.data.readers.feeds import data_folder
@@ -79,7 +79,7 @@ def _read_folder(path: Path) -> Dataset:
         return read_parquet(path / "interactions.parquet", users, videos, duplicates="keep", name=path.name)
     if len(microlens_pairs(path)) == 1:
         return read_microlens(path)
-    reviews, _ = amazon_files(path)
+    reviews = [file for file in amazon_files(path)[0] if is_amazon(file)]
     if len(reviews) == 1:
         return read_amazon(path, duplicates="keep")
     lists = [p for p in sorted(path.glob("*.txt")) if p.stem.lower() not in ("readme", "license")]

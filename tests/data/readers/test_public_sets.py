@@ -23,7 +23,7 @@ from mmgraph.data import (
     read_recbole,
     read_yelp,
 )
-from mmgraph.data.readers.amazon import amazon_files
+from mmgraph.data.readers.amazon import amazon_files, is_amazon
 from mmgraph.data.readers.json_lines import json_objects, read_json_lines
 from tests.data import layouts
 from tests.data.layouts import PAIRS, TIMES, USERS, VIDEOS
@@ -241,6 +241,13 @@ def test_amazon_of_2014_and_2023(tmp_path: Path):
     with pytest.raises(DataError, match=r"not one file of reviews: \['reviews_Baby.json', 'reviews_Toys.json'"):
         read_amazon(tmp_path)
     assert read_amazon(tmp_path / "reviews_Toys.json", meta=tmp_path / "meta_Baby.json").num_videos == 1
+
+
+def test_json_beside_other_data_is_no_review(tmp_path: Path):
+    layouts.sequences(tmp_path)
+    assert [is_amazon(f) for f in amazon_files(tmp_path)[0]] == [False]
+    assert inspect(tmp_path).unread == ["Tiny_item2attributes.json"]
+    assert is_amazon(amazon_2023(tmp_path / "a") / "Toys.jsonl.gz")
 
 
 def test_json_lines_say_line_and_column(tmp_path: Path):
