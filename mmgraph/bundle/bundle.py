@@ -32,6 +32,7 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: what it is.
+        id: 16 hex digits that name the contents.
         users, videos: raw ids and rows.
         user: [U, D] float32, or None for a linear model.
         video: [V, D] float32; [V, V] for a linear model, row j what a click on j adds to every score.
@@ -45,7 +46,7 @@ class Bundle:
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+        self.folder, self.manifest, self.id = folder, manifest, manifest.id
         tables = _tensors(folder / TABLES)
         past = _tensors(folder / HISTORY)
         self.users = Ids(_frame(folder / USERS)["id"].to_list())
@@ -60,11 +61,6 @@ class Bundle:
         self.cold = Tower(folder / "towers/cold.pt2") if manifest.cold is not None else None
         self.tower = Tower(folder / "towers/user.pt2") if manifest.user is not None else None
         self._check()
-
-    @property
-    def id(self) -> str:
-        """16 hex digits that name the contents."""
-        return self.manifest.id
 
     def _check(self) -> None:
         users, videos, dim = self.manifest.users, self.manifest.videos, self.manifest.dim

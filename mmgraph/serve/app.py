@@ -32,6 +32,7 @@ from mmgraph.serve.state import State, pack
 
 _LOGGER = logging.getLogger("mmgraph.serve")
 DEADLINE = 0.1
+_HOSTS = 100  # spellings of this machine's name that are remembered
 _PATIENCE = 5.0  # seconds for what has no popular list to fall back to
 _PAGE = {"": ("page.html", "text/html; charset=utf-8"), "page.css": ("page.css", "text/css; charset=utf-8")} | {
     "page.js": ("page.js", "text/javascript; charset=utf-8")
@@ -84,6 +85,7 @@ class App:
         self.openapi = orjson.dumps(document(ROUTES, __version__, secured=not self.keys.open))
         folder = resources.files("mmgraph.serve") / "page"
         self.page = {name: (folder / file).read_bytes() for name, (file, _) in _PAGE.items()}
+        self._hosts: set[str] = set()
         self._starting: asyncio.Task | None = None
         self.fatal: Callable[[], Any] = lambda: None
         """Called when the engine cannot start."""
@@ -119,9 +121,12 @@ class App:
 
     def _may(self, request: Request, route: Route) -> None:
         if self.local and self.keys.open:
-            name = urlsplit(f"//{request.header('host')}").hostname
-            if name not in _LOCAL:
-                raise Problem("origin", "without keys only localhost is answered; start with --api-key-file for others")
+            host = request.header("host")
+            if host not in self._hosts:
+                if urlsplit(f"//{host}").hostname in _LOCAL and len(self._hosts) < _HOSTS:
+                    self._hosts.add(host)
+                elif urlsplit(f"//{host}").hostname not in _LOCAL:
+                    raise Problem("origin", "without keys only localhost is answered; others need --api-key-file")
         origin = request.header("origin")
         if origin and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != request.header("host"):
             raise Problem("origin", "writes come from this server's own page or from programs, not from another site")
@@ -176,12 +181,17 @@ class App:
 
     async def answer(self, question: Question, began: float) -> Response:
         """The answer to one question; the popular list, counted, when it comes too late."""
-        future = self.engine.ask(question)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self.engine.ask_soon(question, future)
+        # half the price of asyncio.timeout, which cancels and catches
+        timer = loop.call_later(self.deadline, _expire, future)
         try:
-            async with asyncio.timeout(self.deadline):
-                answer = await asyncio.wrap_future(future)
+            answer = await future
         except TimeoutError:
             answer = self.engine.late(question)
+        finally:
+            timer.cancel()
         return json_response(self._body(answer, began))
 
     def _body(self, answer: Answer, began: float) -> dict[str, Any]:
@@ -202,6 +212,11 @@ class App:
         async with asyncio.timeout(_PATIENCE):
             await asyncio.wrap_future(self.engine.applied(done.seq))
         return done.seq, done.accepted, done.duplicates
+
+
+def _expire(future: asyncio.Future[Answer]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 # -- handlers: coroutines of the application and a request -----------------------------------------
@@ -508,7 +523,7 @@ def _gauges(app: App) -> dict[str, float]:
         "ready": float(engine.ready),
         "users": len(state.users),
         "videos": len(state.videos),
-        "barred_videos": len(state.hidden) + len(state.deleted) + len(state.nameless),
+        "barred_videos": len(state.out),
         "log_seq": last,
         "state_seq": state.seq,
         "behind_entries": max(0, last - state.seq),

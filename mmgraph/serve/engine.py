@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import gc
@@ -101,10 +102,45 @@ class Answer:
     meta: dict[str, Any]
 
 
+class _Soon:
+    """A future of an event loop as the engine's thread sees it. Results wait in the outbox until the batch is done:
+    each wake-up of the loop is a system call, and one does for all."""
+
+    __slots__ = ("future", "outbox")
+
+    def __init__(self, future: asyncio.Future[Answer], outbox: list) -> None:
+        self.future, self.outbox = future, outbox
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Whether somebody still waits."""
+        return not self.future.done()
+
+    def set_result(self, answer: Answer) -> None:
+        """The answer, with the next wake-up."""
+        self.outbox.append((self.future, answer, None))
+
+    def set_exception(self, error: BaseException) -> None:
+        """The error, with the next wake-up."""
+        self.outbox.append((self.future, None, error))
+
+    def done(self) -> bool:
+        """Whether it has been answered, or is about to be."""
+        return self.future.done() or any(entry[0] is self.future for entry in self.outbox)
+
+
+def _deliver(entries: list[tuple[asyncio.Future[Answer], Answer, BaseException | None]]) -> None:
+    for future, answer, error in entries:
+        if not future.done():  # nobody waits for one that was given up
+            if error is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(error)
+
+
 @dataclass
 class _Asked:
     question: Question
-    done: Future[Answer]
+    done: Future[Answer] | _Soon
     query: torch.Tensor | None = None
     exclude: NDArray[np.int64] | None = None
     history: list[Met] | None = None
@@ -151,6 +187,7 @@ class Engine:
         """Called once the bundle is read and the log folded."""
         self._manifest: tuple[int, int] | None = None
         self._queue: queue.SimpleQueue[_Asked | Callable[[], None] | None] = queue.SimpleQueue()
+        self._outbox: list = []
         self._waiting, self._room = 0, waiting
         self._counting = threading.Lock()
         self._reloading = threading.Lock()
@@ -244,15 +281,26 @@ class Engine:
             Busy: too many wait.
             Unready: starting or ending.
         """
+        done: Future[Answer] = Future()
+        self._enter(_Asked(question, done))
+        return done
+
+    def ask_soon(self, question: Question, future: asyncio.Future[Answer]) -> None:
+        """:meth:`ask` for a coroutine: the answer goes into a future of its event loop.
+
+        Raises:
+            Busy, Unready: as there.
+        """
+        self._enter(_Asked(question, _Soon(future, self._outbox)))
+
+    def _enter(self, asked: _Asked) -> None:
         if not self.ready:
             raise Unready("the server is starting or ending")
         with self._counting:
             if self._waiting >= self._room:
                 raise Busy(f"{self._waiting} questions wait already")
             self._waiting += 1
-        asked = _Asked(question, Future())
         self._queue.put(asked)
-        return asked.done
 
     def ask_all(self, questions: Sequence[Question]) -> list[Future[Answer]]:
         """The answers to several questions, which wait in one place of the queue.
@@ -261,11 +309,11 @@ class Engine:
             Busy: too many wait.
             Unready: starting or ending.
         """
-        first = self.ask(questions[0])
-        rest = [_Asked(question, Future(), counted=False) for question in questions[1:]]
-        for asked in rest:
-            self._queue.put(asked)
-        return [first, *(asked.done for asked in rest)]
+        out = [self.ask(questions[0])]
+        for question in questions[1:]:
+            out.append(Future())
+            self._queue.put(_Asked(question, out[-1], counted=False))
+        return out
 
     def late(self, question: Question, reason: str = "late") -> Answer:
         """The popular list, made at once in the caller's thread: for when the answer would come too late."""
@@ -376,8 +424,19 @@ class Engine:
                 work()
             if asked:
                 self._answer(asked)
+                self._send()
             if self.clock() - self._looked > 1.0:
                 self._tend()
+
+    def _send(self) -> None:
+        """Wakes the event loops that wait for what is in the outbox."""
+        loops: dict[asyncio.AbstractEventLoop, list] = {}
+        for entry in self._outbox:
+            loops.setdefault(entry[0].get_loop(), []).append(entry)
+        self._outbox.clear()
+        for loop, entries in loops.items():
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits there
+                loop.call_soon_threadsafe(_deliver, entries)
 
     def _fold(self) -> None:
         """Folds what the log holds; where it cannot be read, answers go on in the state that is known."""
@@ -511,7 +570,7 @@ class Engine:
         titled = bool(state.columns) or "title" in state.bundle.columns.columns
         items = []
         for row, score in pairs:
-            if state.barred(row):
+            if row in state.out:
                 continue
             source = "popular" if popular else "model" if row < trained else "new"
             item: dict[str, Any] = {"video": raw[row], "score": score, "source": source}
@@ -561,6 +620,8 @@ def explain(state: State, items: list[dict[str, Any]], rows: list[int], history:
             continue
         near = state.likeness(row, clicked)
         best = int(near.argmax())
+        if float(near[best]) <= 0:  # what points the other way is no likeness
+            continue
         through = clicked[best]
         because: dict[str, Any] = {"video": state.videos.raw[through], "likeness": round(float(near[best]), 4)}
         if (title := state.column(through, "title")) is not None:

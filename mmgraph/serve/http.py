@@ -102,8 +102,14 @@ class Request:
         Raises:
             Problem: not UTF-8.
         """
+        query = self.scope["query_string"]
+        if not query:
+            return []
         try:
-            pairs = self.scope["query_string"].decode("ascii")
+            pairs = query.decode("ascii")
+            if "%" not in pairs and "+" not in pairs and pairs.count("&") < 100:
+                split = (pair.partition("=") for pair in pairs.split("&") if pair)
+                return [(name, value) for name, _, value in split]
             return parse_qsl(pairs, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=100)
         except (UnicodeDecodeError, ValueError):
             raise Problem("bad-path", "the query is no percent-encoded UTF-8 of at most 100 fields") from None

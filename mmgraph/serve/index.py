@@ -12,6 +12,7 @@ from torch import Tensor
 from mmgraph.ops import CSR, TopK, TopKIndex, best_of
 
 _LAST = 1024
+_FEW = 64
 
 
 class Index:
@@ -68,7 +69,12 @@ class Index:
             exclude: for each query the rows that it may not get.
             allowed: [V] bool, the only rows permitted; all by default.
         """
-        return self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed)
+        longest = max((len(rows) for rows in exclude), default=0)
+        if longest > _FEW:
+            return self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed)
+        # the best k + n hold the best k without any n of them: cheaper than a matrix of pairs, and as exact
+        found = self._index.search(queries, k + longest, candidates=allowed)
+        return _without(found, k, exclude) if longest else found
 
     def best(
         self, scores: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
@@ -89,3 +95,15 @@ class Index:
         np.cumsum([len(rows) for rows in sets], out=indptr[1:])
         indices = np.concatenate(sets).astype(np.int32)
         return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))
+
+
+def _without(found: TopK, k: int, exclude: Sequence[NDArray[np.int64]]) -> TopK:
+    """The first k of each list that are not in its set."""
+    score, video = torch.full((len(exclude), k), -torch.inf), torch.full((len(exclude), k), -1)
+    scores, videos = found.score.numpy(), found.video.numpy()
+    for line, rows in enumerate(exclude):
+        barred = set(rows.tolist())
+        kept = [at for at, row in enumerate(videos[line].tolist()) if row >= 0 and row not in barred][:k]
+        score[line, : len(kept)] = torch.from_numpy(scores[line, kept])
+        video[line, : len(kept)] = torch.from_numpy(videos[line, kept])
+    return TopK(score, video)

@@ -37,6 +37,7 @@ class ServeConfig:
         rate: requests a second of one key or client; 0 for any number.
         watch: read the bundle anew when its manifest changes; always so with several workers.
         max_log_bytes: refuse writes beyond it, as on a full disk.
+        snapshot_every: entries after which the state is kept beside the log, so that a start folds fewer.
 
     Raises:
         ValueError: settings that do not go together.
@@ -54,6 +55,7 @@ class ServeConfig:
     rate: float = 0.0
     watch: bool = False
     max_log_bytes: int | None = None
+    snapshot_every: int = 100_000
 
     def __post_init__(self) -> None:
         if not local(self.host) and self.api_key_file is None:
@@ -89,6 +91,7 @@ def make_app(config: ServeConfig, *, first: bool = True, clock: Callable[[], flo
         snapshot=config.log.with_name(config.log.name + SNAPSHOT),
         keep_snapshots=first,
         watch=config.watch or config.workers > 1,
+        snapshot_every=config.snapshot_every,
         clock=clock,
     )
     return App(

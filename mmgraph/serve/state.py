@@ -89,6 +89,8 @@ class State:
         self.hidden, self.deleted, self.nameless, self.rowless = (
             set(torch.nonzero(bundle.gate & bit).flatten().tolist()) for bit in (HIDDEN, DELETED, NAMELESS, ROWLESS)
         )
+        self.out = self.hidden | self.deleted | self.nameless
+        """Rows that nobody may get now: what :meth:`barred` asks."""
         self._unmade = self.nameless | self.rowless  # in the bundle, but without a row of its own
         self.blocked_version = 0
         self.columns: dict[int, dict[str, Any]] = {}
@@ -205,7 +207,9 @@ class State:
     def _gate(self, row: int) -> None:
         """Puts the index in line with what is known of a row."""
         self.blocked_version += 1
-        if self.barred(row) or row in self.rowless:
+        barred = row in self.hidden or row in self.deleted or row in self.nameless
+        (self.out.add if barred else self.out.discard)(row)
+        if barred or row in self.rowless:
             self.index.hide(row)
         else:
             self.index.show(row)
@@ -216,7 +220,7 @@ class State:
 
     def barred(self, row: int) -> bool:
         """Whether nobody may get this video now."""
-        return row in self.hidden or row in self.deleted or row in self.nameless
+        return row in self.out
 
     def _embed_pending(self) -> None:
         """Rows of the videos that were described since; those the bundle has no way for become ``rowless``."""
@@ -384,7 +388,7 @@ class State:
     def _most_popular(self, k: int, exclude: NDArray[np.int64], allowed: Tensor | None) -> NDArray[np.int64]:
         size = len(self.index)
         weight = self.popularity[:size].copy()
-        weight[[row for group in (self.hidden, self.deleted, self.nameless) for row in group]] = -1.0
+        weight[list(self.out)] = -1.0
         weight[exclude] = -1.0
         if allowed is not None:
             weight[~allowed.numpy()] = -1.0

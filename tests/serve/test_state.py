@@ -231,7 +231,9 @@ def test_a_bundle_without_a_cold_tower_shows_new_videos_as_popular(bundle: Bundl
 
 
 @pytest.mark.parametrize("queries", [1, 5])
-def test_the_index_equals_the_reference_while_it_grows_and_hides(queries: int):
+@pytest.mark.parametrize("few", [0, 64])  # with sets beyond this many, and up to it
+def test_the_index_equals_the_reference_while_it_grows_and_hides(queries: int, few: int, monkeypatch):
+    monkeypatch.setattr("mmgraph.serve.index._FEW", few)
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(50, 8, generator=generator)
     index = Index(table)

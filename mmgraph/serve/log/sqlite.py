@@ -56,6 +56,7 @@ class SqliteLog:
             raise ValueError(f"durability is 'full' or 'normal', not {durability!r}")
         self.path, self.durability = Path(path), durability
         self._closed = False
+        self._nothing: tuple[int, int] | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._reading = threading.Lock()
         try:
@@ -101,7 +102,12 @@ class SqliteLog:
         """The first ``limit`` entries with ``seq > after``, in order."""
         query = "SELECT seq, received, id, kind, time, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._reading:
+            # a number that changes with every commit of another connection: most often nothing has happened
+            version = self._ask("PRAGMA data_version")[0][0]
+            if (version, after) == self._nothing:
+                return []
             rows = self._ask(query, (after, limit))
+            self._nothing = None if rows else (version, after)
         return [Entry(row[0], row[1], Event(row[2], row[3], row[4], json.loads(row[5]))) for row in rows]
 
     def last(self) -> int:
