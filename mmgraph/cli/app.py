@@ -9,6 +9,7 @@ import typer
 
 from mmgraph import __version__
 from mmgraph.cli import shell
+from mmgraph.cli.bench import bench
 from mmgraph.cli.demo import demo
 from mmgraph.cli.encode import encode
 from mmgraph.cli.export import export
@@ -19,9 +20,10 @@ from mmgraph.cli.replay import replay
 from mmgraph.cli.run import run
 from mmgraph.cli.serve import serve
 from mmgraph.cli.status import status
+from mmgraph.cli.tune import tune
 from mmgraph.process import prepare_process
 
-COMMANDS = (demo, run, recommend, inspect, encode, export, serve, ingest, status, replay)
+COMMANDS = (demo, run, tune, bench, recommend, inspect, encode, export, serve, ingest, status, replay)
 
 app = typer.Typer(
     name="mmgraph",

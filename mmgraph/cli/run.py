@@ -19,6 +19,7 @@ def run(
     source: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="Or path/to/file.py:function.")],
     seed: Annotated[int | None, typer.Option(help="One seed; without it all of the experiment's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is finished, go on where it stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a run lies already.")] = False,
     out: Annotated[Path, typer.Option(help="Where runs/ goes: results lie in OUT/EXPERIMENT/SEED.")] = Path("runs"),
     baselines: Annotated[bool, typer.Option(help="Also run the experiment's baselines.")] = True,
     changes: Annotated[
@@ -43,10 +44,10 @@ def run(
             say(line, err=as_json)
 
         if seed is not None:
-            results = [run_one(experiment, seed, out, resume, source=source, progress=True)]
+            results = [run_one(experiment, seed, out, resume, overwrite=overwrite, source=source, progress=True)]
             tell(results[0])
         else:
-            more = {"baselines": baselines, "source": source, "progress": True}
+            more = {"overwrite": overwrite, "baselines": baselines, "source": source, "progress": True}
             results = run_all(experiment, out, resume, **more, report=tell)
         if as_json:
             print_json({"results": [described(result) for result in results]})

@@ -9,12 +9,14 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmgraph.cli.shell import UsageError
 
 if TYPE_CHECKING:
-    from mmgraph.experiment import Experiment
+    from mmgraph.experiment import Experiment, Suite
+
+T = TypeVar("T")
 
 
 def load_experiment(source: str) -> Experiment:
@@ -26,6 +28,26 @@ def load_experiment(source: str) -> Experiment:
     Raises:
         UsageError: no such module, file or function, it needs arguments, or it returned something else.
     """
+    from mmgraph.experiment import Experiment
+
+    return _called(source, Experiment, "an Experiment")
+
+
+def load_suite(source: str) -> Suite:
+    """Calls the function that ``source`` names and returns its suite.
+
+    Args:
+        source: ``module:function``, ``path/to/file.py:function``, or the name of one of :mod:`mmgraph.recipes.suites`.
+
+    Raises:
+        UsageError: as :func:`load_experiment`.
+    """
+    from mmgraph.experiment import Suite
+
+    return _called(source if ":" in source else f"mmgraph.recipes.suites:{source}", Suite, "a Suite")
+
+
+def _called(source: str, kind: type[T], what: str) -> T:
     where, colon, name = source.rpartition(":")
     if not colon or not where or not name:
         raise UsageError(f"{source!r} is not MODULE:FUNCTION or path/to/file.py:function")
@@ -37,7 +59,7 @@ def load_experiment(source: str) -> Experiment:
         close = difflib.get_close_matches(name, there, n=1)
         raise UsageError(f"{where} has no {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"it has {there}"))
     if not callable(function):
-        raise UsageError(f"{source} is a {type(function).__name__}, not a function that returns an Experiment")
+        raise UsageError(f"{source} is a {type(function).__name__}, not a function that returns {what}")
     needs = [
         p.name
         for p in inspect.signature(function).parameters.values()
@@ -45,12 +67,10 @@ def load_experiment(source: str) -> Experiment:
     ]
     if needs:
         raise UsageError(f"{source} needs arguments {needs}; write a function without any that calls it")
-    experiment = function()
-    from mmgraph.experiment import Experiment
-
-    if not isinstance(experiment, Experiment):
-        raise UsageError(f"{source} returned a {type(experiment).__name__}, not an Experiment")
-    return experiment
+    made = function()
+    if not isinstance(made, kind):
+        raise UsageError(f"{source} returned a {type(made).__name__}, not {what}")
+    return made
 
 
 def _load_module(name: str) -> Any:

@@ -1,0 +1,83 @@
+"""Suites for ``mmgraph bench NAME``: which recipes make a table, over which seeds, tuned with which budget.
+
+``quick`` needs no data and takes minutes; the others read ``MMGRAPH_DATA`` like their recipes.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import polars as pl
+
+from mmgraph.data import Dataset, Split, random_split
+from mmgraph.data.synthetic import WorldConfig, generate
+from mmgraph.evaluate import EvalConfig
+from mmgraph.experiment import Choice, Experiment, Suite, Tuning, Uniform
+from mmgraph.models import BPRMF, EASE, ItemKNN, LightGCN, Popularity
+from mmgraph.train import FitConfig
+
+# The smallest world in which tastes can be told from chance.
+QUICK = WorldConfig(users=200, videos=240, days=20, sessions_per_week=8)
+
+
+@functools.cache
+def _quick_dataset() -> Dataset:
+    world = generate(QUICK)
+    clicks = world.interactions.filter(pl.col("click") == 1)
+    return Dataset.from_frames(clicks, world.users, world.videos, name="quick", duplicates="first")
+
+
+def quick_split() -> Split:
+    """Clicks of a world of 200 users, at random 8:1:1."""
+    return random_split(_quick_dataset(), seed=0)
+
+
+def _quick(name: str, model: type, args: dict | None = None, **fields) -> Experiment:
+    evaluate = EvalConfig(k=(10, 20), groups=("all",), auc=False)
+    return Experiment(
+        name=f"quick-{name}", split=quick_split, model=model, model_args=args or {}, evaluate=evaluate, **fields
+    )
+
+
+def quick() -> Suite:
+    """Three closed forms, matrix factorisation and LightGCN, tuned over six settings each: minutes, without data."""
+    space = {"fit.learning_rate": Uniform(1e-3, 1e-1, log=True), "model_args.l2": Choice(1e-4, 1e-3, 1e-2)}
+    fit = FitConfig(epochs=30, batch_size=512, learning_rate=1e-2, patience=5)
+    trained = {"fit": fit, "tuning": Tuning(space=space, startup=4, batch=2, warm_up=5)}
+    rows = (
+        _quick("popularity", Popularity),
+        _quick("itemknn", ItemKNN, {"k": 20}),
+        _quick("ease", EASE, {"reg": 30.0}),
+        _quick("bprmf", BPRMF, {"l2": 1e-3, "embedding_dim": 32}, **trained),
+        _quick("lightgcn", LightGCN, {"l2": 1e-3, "embedding_dim": 32, "num_layers": 2}, **trained),
+    )
+    return Suite(name="quick", experiments=rows, seeds=(0, 1, 2), trials=6)
+
+
+def tiktok() -> Suite:
+    """All recipes of :mod:`mmgraph.recipes.tiktok` at their settings, five seeds."""
+    from mmgraph.recipes import tiktok as recipes
+
+    rows = (recipes.lightgcn(), recipes.bprmf(), recipes.vbpr(), recipes.freedom(), recipes.mmgcn())
+    return Suite(name="tiktok", experiments=(*rows, recipes.hetero_mmgcn()))
+
+
+def gowalla() -> Suite:
+    """LightGCN and its baselines on the published split."""
+    from mmgraph.recipes import gowalla as recipes
+
+    return Suite(name="gowalla", experiments=(recipes.lightgcn(),))
+
+
+def cold() -> Suite:
+    """TikTok's videos that nobody in training touched."""
+    from mmgraph.recipes import tiktok_cold as recipes
+
+    return Suite(name="cold", experiments=(recipes.content_vae(),), metrics=("recall@20", "user_auc"))
+
+
+def world() -> Suite:
+    """The generated world: what each modality brings."""
+    from mmgraph.recipes import aigc as recipes
+
+    return Suite(name="world", experiments=(recipes.mmgcn(),))
