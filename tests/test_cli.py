@@ -311,11 +311,47 @@ def test_folders_that_are_not_there(recipe):
 
 def test_demo_passes_its_folder_on(monkeypatch, tmp_path):
     import mmgraph.demo
+    from mmgraph.demo import DemoResult
 
     called = []
-    monkeypatch.setattr(mmgraph.demo, "run_demo", lambda out, **options: called.append(out))
-    assert call("demo", "--out", str(tmp_path / "d")).exit_code == 0
-    assert called == [tmp_path / "d"]
+
+    def fake(out, echo):
+        echo("making a world")
+        called.append(out)
+        return DemoResult(out / "report.html", out / "data", out / "runs", {"m": {"all": float("nan")}}, {}, {})
+
+    monkeypatch.setattr(mmgraph.demo, "run_demo", fake)
+    assert "making a world" in call("demo", "--out", str(tmp_path / "d")).stdout
+    shown = call("demo", "--out", str(tmp_path / "d"), "--json")
+    assert json.loads(shown.stdout)["metrics"] == {"m": {"all": None}}
+    assert "making a world" in shown.stderr
+    assert called == [tmp_path / "d"] * 2
+
+
+def test_report_makes_the_page_of_anybodys_run(recipe):
+    assert call("run", "recipes_of_test_cli:knn", "--out", "here").exit_code == 0
+    shown = call("report", "here/knn", "--user", "u3", "--json")
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout) == {"report": "here/knn/0/report.html", "experiments": ["knn", "popularity"]}
+    page = Path("here/knn/0/report.html").read_text()
+    assert "User u3" in page
+    assert "Film" in page
+    assert re.search(r'<tr class="model"><th scope="row">knn<small>ItemKNN', page)
+    assert re.search(r'<tr class="baseline"><th scope="row">popularity', page)
+    assert call("report", "here/knn", "--no-model", "--out", "brief.html").exit_code == 0
+    assert "User u" not in Path("brief.html").read_text()
+    unknown = call("report", "here/knn", "--user", "u99")
+    assert unknown.exit_code == 1
+    assert "unknown user 'u99'" in unknown.output
+
+
+def test_run_again_says_how_to_go_on_or_start_over(recipe):
+    arguments = ["run", "recipes_of_test_cli:knn", "--seed", "1", "--out", "here"]
+    assert call(*arguments).exit_code == 0
+    again = call(*arguments)
+    assert again.exit_code == 1
+    assert "--resume" in again.output
+    assert call(*arguments, "--overwrite").exit_code == 0
 
 
 def test_encode_passes_its_options_on(monkeypatch, tmp_path):

@@ -10,35 +10,52 @@ import pytest
 import torch
 
 from mmgraph.data import Features
+from mmgraph.data.files import FolderInUse, owned
 from mmgraph.data.readers import read_media_folder
 from mmgraph.data.synthetic import WorldConfig, generate, write
-from mmgraph.demo import DemoResult, TruePreference, default_encoders, run_demo, standardised
+from mmgraph.demo import (
+    DemoResult,
+    TruePreference,
+    WorldPreference,
+    demo_experiment,
+    late_preference,
+    run_demo,
+    split_of,
+)
+from mmgraph.experiment import Experiment
+from mmgraph.graph import build_graph
 from mmgraph.models import Rows
-from mmgraph.train import FitConfig
+from mmgraph.recipes.aigc import standardised
 from tests.test_report import open_in_chromium
 
 WORLD = WorldConfig(users=150, videos=120, days=20, topics=4, styles=3, sounds=3, sessions_per_week=5, seed=1)
+
+
+def brief(folder: Path) -> Experiment:
+    return demo_experiment(folder).variant({"fit.epochs": 3})
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     pytest.importorskip("PIL")
     said: list[str] = []
-    fit = FitConfig(epochs=3, batch_size=1024, learning_rate=5e-3)
     out = tmp_path_factory.mktemp("demo")
-    result = run_demo(out, config=WORLD, media=False, fit_config=fit, echo=said.append)
+    result = run_demo(out, config=WORLD, media=False, experiment=brief, echo=said.append)
     (out / "said.txt").write_text("\n".join(said))
     return result
 
 
 def test_demo_gives_metrics_and_recommendations(small: DemoResult) -> None:
-    names = {"true preference", "popularity", "ItemKNN", "all modalities"}
-    names |= {f"{m} only" for m in ("text", "visual", "audio", "generation")}
-    assert set(small.metrics) == names
-    assert all({"all", "warm", "cold"} <= set(found) for found in small.metrics.values())
-    for group in ("all", "warm", "cold"):
-        ceiling = small.metrics["true preference"][group]
-        assert all(found[group] <= ceiling for found in small.metrics.values())
+    main = demo_experiment(small.data)
+    assert set(small.metrics) == {e.name for e in (main, *main.baselines)}
+    assert next(iter(small.metrics)) == main.name
+    ceiling = small.metrics["true-preference"]
+    for known in small.metrics.values():
+        assert set(known) == {"all", "known", "new", "share of new", "new shown"}
+        assert known["all"] <= ceiling["all"]
+    ours, popular = small.metrics[main.name], small.metrics["popularity"]
+    assert ours["all"] > popular["all"], "a content model beats popularity where a fifth of the catalogue is new"
+    assert ours["share of new"] > 0 == popular["share of new"]
     dataset = read_media_folder(small.data, signal="click")
     assert len(small.recommendations) == 3
     for user, videos in small.recommendations.items():
@@ -46,8 +63,9 @@ def test_demo_gives_metrics_and_recommendations(small: DemoResult) -> None:
         dataset.user_ids.rows([user])
         dataset.video_ids.rows(videos)
     said = (small.report.parent / "said.txt").read_text()
-    assert "Recall@20 on test" in said
+    assert "Recall@20 in one list, test" in said
     assert str(small.report) in said
+    assert (small.runs / main.name / "0" / "result.json").is_file(), "runs like anyone's"
 
 
 def test_recommendations_leave_out_what_was_seen_in_training(small: DemoResult) -> None:
@@ -67,7 +85,9 @@ def test_report_of_the_demo_shows_all_of_it_and_opens_without_errors(small: Demo
     assert text.count('<div class="card modality">') == 4
     assert len(re.findall(r'<circle cx="[\d.]+" cy="[\d.]+" r="\.62"', text)) == WORLD.videos
     assert "Shared" in text
-    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
+    for words in ("of the known ceiling", "of the lists is new", "of the new videos", "of the ideal lists"):
+        assert words in text
     dom, log = open_in_chromium(small.report, tmp_path / "profile", window="390,800")
     assert "CONSOLE" not in log
     assert 'data-ready="yes"' in dom
@@ -75,12 +95,20 @@ def test_report_of_the_demo_shows_all_of_it_and_opens_without_errors(small: Demo
 
 def test_demo_shows_the_users_that_are_asked_for_and_knows_no_others(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    fit = FitConfig(epochs=0)
     tiny = WORLD.model_copy(update={"videos": 60, "users": 60})
-    result = run_demo(tmp_path, config=tiny, media=False, fit_config=fit, users=["u07"], echo=lambda line: None)
-    assert list(result.recommendations) == ["u07"]
+
+    def demo(user: str) -> DemoResult:
+        return run_demo(tmp_path, config=tiny, media=False, experiment=brief, users=[user], echo=lambda line: None)
+
+    assert list(demo("u07").recommendations) == ["u07"]
+    assert list(demo("u08").recommendations) == ["u08"], "a second demo replaces the first"
     with pytest.raises(KeyError, match="u99"):
-        run_demo(tmp_path, config=tiny, media=False, fit_config=fit, users=["u99"], echo=lambda line: None)
+        demo("u99")
+
+
+def test_two_demos_in_one_folder_do_not_mix(tmp_path: Path) -> None:
+    with owned(tmp_path, "demo"), pytest.raises(FolderInUse, match="in use"):
+        run_demo(tmp_path, config=WORLD, media=False, echo=lambda line: None)
 
 
 def test_true_preference_ranks_as_the_world_says() -> None:
@@ -110,16 +138,14 @@ def test_standardised_reads_only_the_rows_it_is_given() -> None:
     assert (scaled.values[3] == 0).all()
 
 
-def test_default_encoders_cover_every_modality_of_a_folder(tmp_path: Path) -> None:
-    world = generate(WorldConfig(users=20, videos=12, days=3))
-    dataset = read_media_folder(write(world, tmp_path, features=False), signal="click")
-    encoders = default_encoders(dataset)
-    assert {modality: encoder.reads for modality, encoder in encoders.items()} == {
-        "text": "text",
-        "visual": "image",
-        "audio": "audio",
-        "generation": "generation",
-    }
+def test_the_worlds_preference_has_the_rows_of_the_data(tmp_path: Path) -> None:
+    world = generate(WORLD)
+    split = split_of(str(write(world, tmp_path)))
+    model = WorldPreference(build_graph(split), world=str(tmp_path))
+    assert torch.equal(model.scores, late_preference(world).float())
+    users, videos = split.dataset.user_ids, split.dataset.video_ids
+    assert users.ids.to_list() == world.users["user_id"].to_list()
+    assert videos.ids.to_list() == world.videos["video_id"].to_list()
 
 
 def test_a_written_world_reads_back_with_its_features_and_gaps(tmp_path: Path) -> None:

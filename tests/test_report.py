@@ -17,6 +17,7 @@ import pytest
 from mmgraph.report import (
     Because,
     Clip,
+    Column,
     Curve,
     Map,
     ModalityFacts,
@@ -26,11 +27,12 @@ from mmgraph.report import (
     Row,
     Table,
     Viewer,
+    drawing,
     jpeg_uri,
-    line_chart,
     render_report,
     sound_uri,
     sprite_uri,
+    ticks,
     write_report,
 )
 
@@ -43,7 +45,7 @@ def _report() -> Report:
     sound = sound_uri((8000 * np.sin(np.arange(16_000) / 10)).astype(np.int16), 16_000)
     clip = Clip(f"A cat {NASTY}", image=picture, sound=sound)
     picks = [
-        Pick(clip, [Because("look", "with a kitten", 0.9, Clip("a kitten", image=picture))], ["new"]),
+        Pick(clip, [Because("visual", "with a kitten", 0.9, Clip("a kitten", image=picture))], ["new"]),
         Pick(Clip("没有图片的视频"), [Because("co-watched", "by 7 people", 1.7)]),
     ]
     points = [Point(float(i), float(i % 3), i % 2, i == 4, f"video {i} {NASTY}") for i in range(5)]
@@ -100,11 +102,40 @@ def test_nothing_is_fetched_and_no_title_becomes_markup() -> None:
     page = _Elements(text)
     for _, attributes in page.found:
         for name in ("src", "href", "data-sound"):
-            assert (attributes.get(name) or "data:").startswith("data:")
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
     assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"data:[^\"')]*", "", text))
-    assert "default-src 'none'" in text
+    (policy,) = [tag for tag in page.of("meta") if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in str(policy["content"])
     assert len(page.of("script")) == 2, "the page's own script and the map's data"
     assert 'alert("x")</script>' not in text
+
+
+def test_bold_is_the_highest_value_as_printed_whatever_the_row_and_never_the_ceiling() -> None:
+    rows = [
+        Row("Truth", "", "ceiling", (0.9, 0.5)),
+        Row("Ours", "", "model", (0.2, 0.3)),
+        Row("EASE", "", "baseline", (0.3001, 0.1)),
+        Row("ItemKNN", "", "baseline", (0.3002, None)),
+    ]
+    table = Table((Column("All"), Column("New in lists", share=True, best=False)), rows)
+    text = render_report(Report("t", "l", [], table))
+    assert re.findall(r"<b>([\d.%]+)</b>", text) == ["0.300", "0.300"]
+    assert "30.0%" in text
+
+
+def test_a_part_that_is_empty_has_no_section_and_no_line_in_the_contents() -> None:
+    page = _Elements(render_report(Report("t", "l", [], Table(["All"], [Row("Ours", "", "model", [0.1])]))))
+    assert [tag["id"] for tag in page.of("section")] == ["results"]
+    assert [tag["href"] for tag in page.of("a")] == ["#results", "#results"]
+    assert page.of("body", "plain"), "without a picture there are no empty frames"
+    assert not _Elements(render_report(_report())).of("body", "plain")
+    whole = _Elements(render_report(_report()))
+    anchors = {(tag["href"] or "").removeprefix("#") for tag in whole.of("a")}
+    assert anchors == {tag["id"] for tag in whole.of("section")}
+
+
+def test_the_page_says_what_needs_javascript() -> None:
+    assert "need it" in re.search(r"<noscript>(.*?)</noscript>", render_report(_report()), re.S).group(1)  # type: ignore
 
 
 def test_write_report_makes_the_folder(tmp_path: Path) -> None:
@@ -112,15 +143,32 @@ def test_write_report_makes_the_folder(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == render_report(_report())
 
 
-def test_line_chart_puts_high_values_high_and_leaves_out_what_is_not_a_number() -> None:
-    drawn = line_chart(Curve("Recall <1>", [0, 5, 10], [0.1, float("nan"), 0.3], best=10))
-    (points,) = re.findall(r'points="([^"]*)"', drawn)
-    (x0, y0), (x1, y1) = (tuple(map(float, p.split(","))) for p in points.split())
+def test_a_drawing_puts_high_values_high_and_leaves_out_what_is_not_a_number() -> None:
+    drawn = drawing(Curve("Recall <1>", [0, 5, 10], [0.1, float("nan"), 0.3], best=10))
+    (x0, y0), (x1, y1) = drawn.points
     assert x1 > x0
     assert y1 < y0, "SVG's y grows downwards"
-    assert re.search(rf'class="best" cx="{x1}" cy="{y1}"', drawn)
-    assert "Recall &lt;1&gt;" in drawn
-    assert "polyline" not in line_chart(Curve("empty", [], []))
+    assert drawn.best == (x1, y1)
+    assert [label for _, label in drawn.ys] == ["0.10", "0.15", "0.20", "0.25", "0.30"]
+    assert [label for _, label in drawn.xs] == ["0", "2", "4", "6", "8", "10"]
+    assert "0.3 at the best, epoch 10" in drawn.summary
+    places = dict((label, place) for place, label in drawn.ys)
+    assert places["0.10"] == y0, "an axis says where the line is"
+    assert places["0.30"] == y1
+    assert drawing(Curve("Empty", [0], [float("inf")])).points == ()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.31, 0.34), (7, 7), (0, 0), (-3, 12), (1e-9, 3e-9), (-2e6, -1e6), (0.0973, 0.1334)]
+)
+def test_ticks_are_round_and_enclose_the_values(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert found[0] <= low <= high <= found[-1]
+    assert len(found) <= 6
+    steps = np.diff(found)
+    assert np.allclose(steps, steps[0])
+    mantissa = steps[0] / 10 ** np.floor(np.log10(steps[0]) + 1e-9)
+    assert min(abs(mantissa - each) for each in (1, 2, 5)) < 1e-6
 
 
 def test_sprite_holds_each_picture_in_its_tile() -> None:
@@ -184,6 +232,29 @@ def test_it_lives_in_a_browser_without_console_errors(tmp_path: Path) -> None:
     assert elements.of("svg", "dim")
     assert len(elements.of("circle", "on")) == 3
     assert elements.of("button")[-2]["aria-pressed"] == "true"
+
+
+def test_the_map_is_walked_by_keyboard(tmp_path: Path) -> None:
+    page = write_report(_report(), tmp_path / "report.html")
+    # Points lie at x = 0..4; from wherever it begins, arrows to the left end at the first, to the right at the last.
+    script = """<script>
+      const svg = document.querySelector(".map svg"), said = [];
+      const press = (key) => svg.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+      const note = () => said.push(document.getElementById("map-said").textContent.split(",")[0].slice(0, 7));
+      svg.focus(); press("ArrowRight"); note();
+      for (let i = 0; i < 5; i++) press("ArrowLeft");
+      note();
+      for (let i = 0; i < 5; i++) press("ArrowRight");
+      note(); press("Escape"); note();
+      document.documentElement.dataset.said = said.join("|");
+    </script>"""
+    text = page.read_text(encoding="utf-8").replace("</body>", script + "</body>")
+    page.write_text(text, encoding="utf-8")
+    dom, log = open_in_chromium(page, tmp_path / "profile")
+    assert "CONSOLE" not in log
+    begun, *rest = str(_Elements(dom).of("html")[0]["data-said"]).split("|")
+    assert begun.startswith("video ")
+    assert rest == ["video 0", "video 4", ""]
 
 
 def test_a_broken_script_would_be_noticed(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from mmgraph.cli.ingest import ingest
 from mmgraph.cli.inspect import inspect
 from mmgraph.cli.recommend import recommend
 from mmgraph.cli.replay import replay
+from mmgraph.cli.report import report
 from mmgraph.cli.run import run
 from mmgraph.cli.serve import serve
 from mmgraph.cli.status import status
 from mmgraph.cli.tune import tune
 from mmgraph.process import prepare_process
 
-COMMANDS = (demo, run, tune, bench, recommend, inspect, encode, export, serve, ingest, status, replay)
+COMMANDS = (demo, run, tune, bench, recommend, report, inspect, encode, export, serve, ingest, status, replay)
 
 app = typer.Typer(
     name="mmgraph",

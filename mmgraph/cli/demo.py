@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmgraph.cli.shell import errors_for_people, say, this_command
+from mmgraph.cli.shell import errors_for_people, print_json, say, this_command
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for data, features and report.html.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for data, features, runs and report.html.")] = Path("demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a world of generated videos, encode it, train on it, recommend, and write a report."""
-    with errors_for_people(lambda: f"what is encoded is kept: {this_command()}"):
+    with errors_for_people(lambda: f"what is encoded is kept; to go on: {this_command()}"):
         from mmgraph.demo import run_demo
 
-        run_demo(out, echo=say)
+        done = run_demo(out, echo=partial(say, err=as_json))
+        if as_json:
+            print_json(dataclasses.asdict(done))

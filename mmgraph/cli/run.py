@@ -43,12 +43,12 @@ def run(
             line = f"{result.experiment} seed {result.seed}: test {metrics}  {result.directory}/result.json"
             say(line, err=as_json)
 
+        told = {"overwrite": overwrite, "source": source, "progress": True}
         if seed is not None:
-            results = [run_one(experiment, seed, out, resume, overwrite=overwrite, source=source, progress=True)]
+            results = [run_one(experiment, seed, out, resume, **told)]
             tell(results[0])
         else:
-            more = {"overwrite": overwrite, "baselines": baselines, "source": source, "progress": True}
-            results = run_all(experiment, out, resume, **more, report=tell)
+            results = run_all(experiment, out, resume, baselines=baselines, report=tell, **told)
         if as_json:
             print_json({"results": [described(result) for result in results]})
         for protocol in dict.fromkeys(r.protocol for r in results if seed is None and not as_json):

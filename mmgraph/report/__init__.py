@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mmgraph.report.charts import jpeg_uri, line_chart, sound_uri, sprite_uri
+from mmgraph.report.charts import drawing, jpeg_uri, sound_uri, sprite_uri, ticks
 from mmgraph.report.content import (
     Because,
     Clip,
+    Column,
     Curve,
     Map,
     ModalityFacts,
@@ -16,11 +17,15 @@ from mmgraph.report.content import (
     Table,
     Viewer,
 )
+from mmgraph.report.media import Clips
+from mmgraph.report.of_run import report_of_results, runs_beside, with_model
 from mmgraph.report.page import render_report, write_report
 
 __all__ = [
     "Because",
     "Clip",
+    "Clips",
+    "Column",
     "Curve",
     "Map",
     "ModalityFacts",
@@ -30,10 +35,14 @@ __all__ = [
     "Row",
     "Table",
     "Viewer",
+    "drawing",
     "jpeg_uri",
-    "line_chart",
     "render_report",
+    "report_of_results",
+    "runs_beside",
     "sound_uri",
     "sprite_uri",
+    "ticks",
+    "with_model",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""Drawings of a report: lines over epochs as SVG, and pictures and sounds as `data:` URIs."""
+"""Drawings of a report: lines over epochs, and pictures and sounds as `data:` URIs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import math
 import wave
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,38 +35,68 @@ COLOURS = (
 )
 
 
-def line_chart(curve: Curve) -> str:
-    """A curve as an SVG element with a few grid lines, its title, and a dot at the best epoch."""
-    width, height, left, right, top, bottom = 360, 210, 54, 12, 30, 28
-    points = [(x, y) for x, y in zip(curve.epochs, curve.values) if math.isfinite(y)]
-    if not points:
-        return f'<svg viewBox="0 0 {width} {height}"><text x="{left}" y="18">{escape(curve.title)}</text></svg>'
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    low, high = min(ys), max(ys)
-    pad = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
-    low, high = low - pad, high + pad
-    x0, span = min(xs), (max(xs) - min(xs)) or 1.0
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from below ``low`` to above ``high``, at most ``most`` + 1 of them: steps of 1, 2 or 5 · 10^n."""
+    if not high > low:
+        low, high = low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5)
+    rough = (high - low) / max(1, most - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * at for at in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A curve in the pixels of its SVG: the line, its axes as (place, label), and the marked epoch."""
+
+    title: str
+    summary: str
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    points: Sequence[tuple[float, float]] = ()
+    xs: Sequence[tuple[float, str]] = ()
+    ys: Sequence[tuple[float, str]] = ()
+    best: tuple[float, float] | None = None
+
+
+def drawing(curve: Curve) -> Drawing:
+    """A curve with round numbers at its axes, its first, last and best value in words, and the best epoch marked."""
+    width, height, left, top, under, beside = 360, 230, 58, 32, 42, 16
+    right, bottom = width - beside, height - under
+    known = [(x, y) for x, y in zip(curve.epochs, curve.values, strict=True) if math.isfinite(y)]
+    if not known:
+        return Drawing(curve.title, f"{curve.title}: nothing to draw", width, height, left, right, bottom)
+    x0, x1 = min(x for x, _ in known), max(x for x, _ in known)
+    levels = ticks(min(y for _, y in known), max(y for _, y in known))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        across = left + (width - left - right) * (x - x0) / span
-        return round(across, 1), round(height - bottom - (height - top - bottom) * (y - low) / (high - low), 1)
+        across = (x - x0) / ((x1 - x0) or 1)
+        up = (y - levels[0]) / (levels[-1] - levels[0])
+        return round(left + (right - left) * across, 1), round(bottom - (bottom - top) * up, 1)
 
-    parts = [f'<text x="{left}" y="16" style="font-weight:600;font-size:12.5px">{escape(curve.title)}</text>']
-    for k in range(4):
-        value = low + (high - low) * k / 3
-        _, y = at(x0, value)
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{value:.3g}</text>')
-    for value, anchor in ((min(xs), "start"), (max(xs), "end")):
-        x, _ = at(value, low)
-        parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="{anchor}">epoch {value:.0f}</text>')
-    path = " ".join(f"{x},{y}" for x, y in (at(*point) for point in points))
-    parts.append(f'<polyline class="line" points="{path}"/>')
-    for x, y in points:
-        if x == curve.best:
-            cx, cy = at(x, y)
-            parts.append(f'<circle class="best" cx="{cx}" cy="{cy}" r="4.5"><title>{y:.4f}</title></circle>')
-    return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
+    whole = [x for x in ticks(x0, x1, 6) if x0 <= x <= x1 and float(x).is_integer()] if x1 > x0 else [x0]
+    marked = next(((x, y) for x, y in known if x == curve.best), None)
+    summary = f"{curve.title} over epochs: {known[0][1]:.4g} at epoch {known[0][0]:g}, {known[-1][1]:.4g} at the last"
+    if marked is not None:
+        summary += f", {marked[1]:.4g} at the best, epoch {marked[0]:g}"
+    decimals = max(0, -math.floor(math.log10(levels[1] - levels[0]) + 1e-9))
+    return Drawing(
+        curve.title,
+        summary,
+        width,
+        height,
+        left,
+        right,
+        bottom,
+        points=[at(x, y) for x, y in known],
+        xs=[(at(x, levels[0])[0], f"{x:g}") for x in whole],
+        ys=[(at(x0, y)[1], f"{y:,.{decimals}f}") for y in levels],
+        best=None if marked is None else at(*marked),
+    )
 
 
 def jpeg_uri(image: Image.Image, size: tuple[int, int] | None = None, quality: int = 80) -> str:

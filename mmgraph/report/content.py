@@ -18,7 +18,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Because:
-    """One reason: `kind` names it ("look", "sound", "words", "making", "co-watched"), `text` says it.
+    """One reason: `kind` names it ("co-watched", or what is alike: "visual", "text", …), `text` says it.
 
     `clip` is the watched video that the path goes through; `strength` in [0, 1] draws the bar.
     """
@@ -50,8 +50,18 @@ class Viewer:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of the results: `share` shows per cent, `best` prints the highest value in bold (ceilings left out)."""
+
+    title: str
+    about: str = ""
+    share: bool = False
+    best: bool = True
+
+
+@dataclass(frozen=True)
 class Row:
-    """A line of the results table; `kind` is "ceiling", "baseline", "model" or "part"."""
+    """A line of the results table; `kind` is "ceiling", "model" (the one the report is about) or "baseline"."""
 
     name: str
     note: str
@@ -61,9 +71,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Results: column titles and rows. Bars are drawn against the largest value of a column."""
+    """Results: columns (or their titles) and rows. Bars are drawn against the largest value of a column."""
 
-    columns: Sequence[str]
+    columns: Sequence[str | Column]
     rows: Sequence[Row]
     note: str = ""
 
@@ -91,16 +101,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Map:
-    """A 2-d map of videos. `sprite` is a `data:` URI of their frames in `columns` columns of `tile` pixels.
+    """A 2-d map of videos. `sprite` is a `data:` URI of their frames in `columns` columns of `tile` pixels, or None.
 
     Tile i (row by row) is the frame of point i.
     """
 
     points: Sequence[Point]
     groups: Sequence[str]
-    sprite: str
-    columns: int
-    tile: tuple[int, int]
+    sprite: str | None = None
+    columns: int = 1
+    tile: tuple[int, int] = (48, 64)
     note: str = ""
 
 
@@ -117,14 +127,14 @@ class ModalityFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report, top to bottom."""
+    """A whole report, top to bottom. A part that is empty (or None) has no section on the page."""
 
     title: str
     lead: str
     figures: Sequence[tuple[str, str, str]]  # value, label, explanation
-    viewers: Sequence[Viewer]
     table: Table
-    curves: Sequence[Curve]
-    map: Map | None
-    modalities: Sequence[ModalityFacts]
+    viewers: Sequence[Viewer] = ()
+    map: Map | None = None
+    curves: Sequence[Curve] = ()
+    modalities: Sequence[ModalityFacts] = ()
     footer: Sequence[str] = field(default_factory=tuple)

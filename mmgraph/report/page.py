@@ -2,190 +2,122 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
-from mmgraph.report.charts import COLOURS, line_chart
-from mmgraph.report.content import Clip, Map, ModalityFacts, Pick, Report, Table, Viewer
+from mmgraph.data.files import write_atomically
+from mmgraph.report.charts import COLOURS, drawing
+from mmgraph.report.content import Column, Map, Report, Table
 
 _FOLDER = Path(__file__).parent
 # Nothing may be fetched: pictures, sounds, styles and the script are all in the page.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_PLAY = '<svg viewBox="0 0 10 10" aria-hidden="true"><path d="M1 0l8 5-8 5z"/></svg>'
 _KINDS = {
-    "look": "Shared look",
-    "sound": "Shared sound",
-    "words": "Shared words",
-    "making": "Made alike",
+    "visual": "Shared look",
+    "image": "Shared look",
+    "audio": "Shared sound",
+    "text": "Shared words",
+    "generation": "Made alike",
     "co-watched": "Co-watched",
 }
+_NUMBERS = ("No", "One person", "Two people", "Three people", "Four people", "Five people")
 
 
 def write_report(report: Report, path: str | Path) -> Path:
-    """Write the page; returns its path. The folder is made if need be."""
+    """Write the page, whole or not at all; returns its path. The folder is made if need be."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(report), encoding="utf-8")
+    write_atomically(path, render_report(report).encode())
     return path
 
 
 def render_report(report: Report) -> str:
     """The page as text. Everything that comes from data is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    if report.map is not None:
+    if report.map is not None and report.map.sprite is not None:
         style += f".tip .tile{{background-image:url({report.map.sprite})}}"
-    body = [
-        f"<header><div><h1>{escape(report.title)}</h1><p>{escape(report.lead)}</p></div></header><main>",
-        _figures(report.figures),
-        _section("results", "Results", report.table.note, _table(report.table)),
-        _section(
-            "viewers",
-            "Three people, and what they would be shown",
-            "Each reason is the strongest path of its kind in the graph between the person and the video.",
-            "".join(_viewer(viewer) for viewer in report.viewers),
+    titles = _titles(report)
+    columns = [column if isinstance(column, Column) else Column(column) for column in report.table.columns]
+    return environment.get_template("page.html").render(
+        report=report,
+        policy=_POLICY,
+        # ours, not the data's: the sprite is base64
+        style=Markup(style),
+        script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
+        titles=titles,
+        contents=[(name, title) for name, title in titles.items() if title],
+        columns=columns,
+        rows=[(row, cells) for row, cells in zip(report.table.rows, _cells(report.table, columns), strict=True)],
+        kinds=_KINDS,
+        pictures=any(
+            clip.image for viewer in report.viewers for clip in (*viewer.watched, *(pick.clip for pick in viewer.picks))
         ),
-    ]
-    if report.map is not None:
-        body.append(_section("map", "A map of the videos", report.map.note, _map(report.map)))
-    charts = "".join(f'<div class="card chart">{line_chart(curve)}</div>' for curve in report.curves)
-    note = "The dot marks the epoch whose weights were kept: the best on valid."
-    body.append(_section("training", "Training", note, f'<div class="charts">{charts}</div>'))
-    body.append(
-        _section(
-            "modalities",
-            "Modalities and feature passports",
-            "Coverage, what made the features, and whether near videos share users more than by chance.",
-            '<div class="modalities">' + "".join(map(_modality, report.modalities)) + "</div>",
-        )
-    )
-    footer = "".join(f"<p>{escape(line)}</p>" for line in report.footer)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<title>{escape(report.title)}</title><link rel="icon" href="data:,"><style>{style}</style></head><body>'
-        + "".join(body)
-        + f"</main><footer>{footer}</footer><script>{script}</script></body></html>\n"
+        map=None if report.map is None or not report.map.points else _map(report.map),
+        charts=[drawing(curve) for curve in report.curves],
     )
 
 
-def _section(name: str, title: str, note: str, inner: str) -> str:
-    words = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section id="{name}"><h2>{escape(title)}</h2>{words}{inner}</section>'
+def _titles(report: Report) -> dict[str, str]:
+    """The sections that the page has, by id; an absent one has no title."""
+    count = len(report.viewers)
+    people = _NUMBERS[count] if count < len(_NUMBERS) else f"{count} people"
+    would = "would be shown" if count == 1 else "they would be shown"
+    return {
+        "results": "Results",
+        "viewers": f"{people}, and what {would}" if count else "",
+        "map": "A map of the videos" if report.map is not None and report.map.points else "",
+        "training": "Training" if report.curves else "",
+        "modalities": "Modalities and feature passports" if report.modalities else "",
+    }
 
 
-def _figures(figures: Sequence[tuple[str, str, str]]) -> str:
-    cards = [
-        f'<div class="card figure"><b>{escape(value)}</b><span>{escape(label)}</span>'
-        f"<small>{escape(more)}</small></div>"
-        for value, label, more in figures
-    ]
-    return f'<div class="figures">{"".join(cards)}</div>'
+def _cells(table: Table, columns: Sequence[Column]) -> list[list[dict[str, Any] | None]]:
+    out: list[list[dict[str, Any] | None]] = [[] for _ in table.rows]
+    for at, column in enumerate(columns):
+        values = [row.values[at] for row in table.rows]
+        most = max((value for value in values if value is not None), default=0.0) or 1.0
+        rivals = [v for v, row in zip(values, table.rows, strict=True) if v is not None and row.kind != "ceiling"]
+        # what is printed decides: two rows that read the same are both bold
+        highest = _text(max(rivals), column) if column.best and len(rivals) > 1 else None
+        for cells, value, row in zip(out, values, table.rows, strict=True):
+            if value is None:
+                cells.append(None)
+                continue
+            text, width = _text(value, column), f"{max(0.0, 100 * value / most):.1f}"
+            cells.append({"text": text, "width": width, "best": text == highest and row.kind != "ceiling"})
+    return out
 
 
-def _table(table: Table) -> str:
-    best = [max((row.values[at] or 0.0 for row in table.rows), default=0.0) or 1.0 for at in range(len(table.columns))]
-    lines = []
-    for row in table.rows:
-        cells = "".join(
-            "<td>–</td>" if value is None else f'<td>{value:.3f}<i style="--w:{100 * value / most:.1f}%"></i></td>'
-            for value, most in zip(row.values, best)
-        )
-        note = f"<small>{escape(row.note)}</small>" if row.note else ""
-        lines.append(f'<tr class="{escape(row.kind)}"><th scope="row">{escape(row.name)}{note}</th>{cells}</tr>')
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
-    return (
-        '<div class="card scroll"><table><thead><tr><th scope="col"></th>'
-        f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def _text(value: float, column: Column) -> str:
+    return f"{value:.1%}" if column.share else f"{value:.3f}"
 
 
-def _still(clip: Clip, small: bool = False) -> str:
-    if clip.image is None:
-        picture = '<span class="frame" role="img" aria-label="no picture"></span>'
-    else:
-        picture = f'<img class="frame" alt="{escape(clip.title, quote=True)}" src="{clip.image}">'
-    if clip.sound is None or small:
-        return picture
-    label = escape(f"Play the sound of {clip.title}", quote=True)
-    return f'{picture}<button class="play" aria-label="{label}" data-sound="{clip.sound}">{_PLAY}</button>'
-
-
-def _viewer(viewer: Viewer) -> str:
-    tastes = "".join(f'<span class="chip">{escape(taste)}</span>' for taste in viewer.tastes)
-    watched = "".join(
-        f'<div class="clip">{_still(clip)}<div class="name">{escape(clip.title)}</div></div>' for clip in viewer.watched
-    )
-    picks = "".join(_pick(rank, pick) for rank, pick in enumerate(viewer.picks, 1))
-    return (
-        f'<article class="card viewer"><h3>{escape(viewer.name)}</h3><p>{escape(viewer.about)}</p>{tastes}'
-        f'<h4>Watched lately</h4><div class="strip">{watched}</div>'
-        f'<h4>Recommended</h4><div class="picks">{picks}</div></article>'
-    )
-
-
-def _pick(rank: int, pick: Pick) -> str:
-    badges = "".join(
-        f'<span class="badge{" new" if badge == "new" else ""}">{escape(badge)}</span>' for badge in pick.badges
-    )
-    reasons = "".join(
-        f"<li>{_still(reason.clip, small=True) if reason.clip else '<span></span>'}"
-        f"<div><b>{escape(_KINDS.get(reason.kind, reason.kind))}</b> {escape(reason.text)}"
-        f'<i style="--s:{100 * min(1.0, max(0.0, reason.strength)):.0f}%"></i></div></li>'
-        for reason in pick.reasons
-    )
-    return (
-        f'<div class="pick"><div class="still">{_still(pick.clip)}</div><div>'
-        f'<div class="name"><span class="rank">{rank}</span>{escape(pick.clip.title)}</div>{badges}'
-        f'<ul class="why">{reasons}</ul></div></div>'
-    )
-
-
-def _map(chart: Map) -> str:
+def _map(chart: Map) -> dict[str, Any]:
     height = 62.0
     xs, ys = [p.x for p in chart.points], [p.y for p in chart.points]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     places = [
-        (
-            round(2 + 96 * (p.x - left) / ((right - left) or 1), 2),
-            round(height - 2 - (height - 4) * (p.y - low) / ((high - low) or 1), 2),
-        )
+        {
+            "x": round(2 + 96 * (p.x - left) / ((right - left) or 1), 2),
+            "y": round(height - 2 - (height - 4) * (p.y - low) / ((high - low) or 1), 2),
+            "colour": COLOURS[p.group % len(COLOURS)],
+            "new": p.new,
+            "title": p.title,
+        }
         for p in chart.points
     ]
-    circles = "".join(
-        f'<circle cx="{x}" cy="{y}" r=".62" fill="{COLOURS[p.group % len(COLOURS)]}"{" class=new" if p.new else ""} />'
-        for (x, y), p in zip(places, chart.points)
-    )
-    legend = "".join(
-        f'<button aria-pressed="false"><i style="background:{COLOURS[at % len(COLOURS)]}"></i>{escape(group)}</button>'
-        for at, group in enumerate(chart.groups)
-    )
     data = {
-        "points": [[x, y, p.group, int(p.new), p.title] for (x, y), p in zip(places, chart.points)],
+        "points": [[q["x"], q["y"], p.group, int(p.new)] for q, p in zip(places, chart.points, strict=True)],
         "groups": list(chart.groups),
         "columns": chart.columns,
         "tile": list(chart.tile),
         "height": height,
     }
-    # "<" as an escape, so that no title can close the script element.
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        f'<div class="card"><div class="map"><svg viewBox="0 0 100 {height:.0f}" role="img" '
-        f'aria-label="Map of {len(places)} videos">{circles}</svg>'
-        '<div class="tip"><div class="tile"></div><span></span><br><small></small></div></div>'
-        f'<div class="legend">{legend}</div></div><script type="application/json" id="map-data">{text}</script>'
-    )
-
-
-def _modality(facts: ModalityFacts) -> str:
-    rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in facts.facts.items())
-    words = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in facts.warnings)
-    return (
-        f'<div class="card modality"><h3>{escape(facts.name)}</h3><p>{escape(facts.made_by)}</p>'
-        f'<div class="meter" role="img" aria-label="coverage {facts.coverage:.0%}">'
-        f'<i style="width:{100 * facts.coverage:.1f}%"></i></div>'
-        f"<dl><dt>videos that have it</dt><dd>{facts.coverage:.1%}</dd>{rows}</dl>{words}</div>"
-    )
+    legend = [(COLOURS[at % len(COLOURS)], group) for at, group in enumerate(chart.groups)]
+    return {"places": places, "legend": legend, "height": f"{height:.0f}", "data": data}
