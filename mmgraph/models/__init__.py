@@ -26,7 +26,7 @@ from mmgraph.models.closed import (
     Popularity,
     TurboCF,
 )
-from mmgraph.models.cold import CLCRec, ContentMean, ContentVAE, DropoutNet
+from mmgraph.models.cold import CLCRec, ContentMean, ContentVAE, DropoutNet, Hybrid
 from mmgraph.models.collaborative import (
     BPRMF,
     DSSM,
@@ -107,6 +107,7 @@ __all__ = [
     "Embeddings",
     "GRU4Rec",
     "HeteroMMGCN",
+    "Hybrid",
     "ItemKNN",
     "LGMRec",
     "LayerGCN",

@@ -7,5 +7,6 @@ from mmgraph.models.cold.clcrec import CLCRec
 from mmgraph.models.cold.content_mean import ContentMean
 from mmgraph.models.cold.content_vae import ContentVAE
 from mmgraph.models.cold.dropoutnet import DropoutNet
+from mmgraph.models.cold.hybrid import Hybrid
 
-__all__ = ["CLCRec", "ContentMean", "ContentModel", "ContentVAE", "DropoutNet"]
+__all__ = ["CLCRec", "ContentMean", "ContentModel", "ContentVAE", "DropoutNet", "Hybrid"]
