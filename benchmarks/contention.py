@@ -6,8 +6,7 @@ A LightGCN step (3 layers, D = 64, batches of 2,048) on a random graph of TikTok
 ``busy`` is beside a second training, by someone who left torch as it is, and two busy loops. A figure is the mean step
 of fresh processes, the kinds in turn: threads that spin at each other do so in some rounds and not in others, and a
 median would hide it. Both keep freed memory, so that only the way threads wait differs. Run it on a machine where
-nothing else
-runs: 3 rounds take under 3 minutes.
+nothing else runs: 3 rounds take under 3 minutes.
 """
 
 from __future__ import annotations

@@ -384,12 +384,12 @@ def failing_at(step: int, terms: dict[str, float], batch_size: int, folder=None,
     return str(caught.value)
 
 
-@pytest.mark.parametrize("step", [0, 63, 64, 70, 131, 132])
+@pytest.mark.parametrize("step", [0, 63, 64, 66])
 def test_the_first_batch_that_failed_is_named_however_late_one_looks(step):
-    # 264 pairs in batches of 2: 132 an epoch
-    said = failing_at(step, {"bpr": math.inf}, batch_size=2, epochs=3)
+    # 264 pairs in batches of 4: 66 an epoch
+    said = failing_at(step, {"bpr": math.inf}, batch_size=4, epochs=2)
     assert said.startswith(
-        f"loss is not finite at epoch {step // 132}, batch {step % 132} of 132 (seed 3): {{'bpr': inf}}"
+        f"loss is not finite at epoch {step // 66}, batch {step % 66} of 66 (seed 3): {{'bpr': inf}}"
     )
 
 
