@@ -114,6 +114,18 @@ def test_new_videos_and_users_of_whom_nothing_is_known_are_told(recipe):
     assert "this is the popular list" not in call("recommend", "here/knn", "--user", "u3", "-k", "2").output
 
 
+def test_cut_offs_that_reach_every_video_are_not_printed(recipe):
+    done = call(
+        "run", "recipes_of_test_cli:knn", "--out", "here", "--set", "evaluate.k=[3, 16, 20]", "--set", "name=few"
+    )
+    assert done.exit_code == 0, done.output
+    assert "recall@3" in done.output
+    assert "recall@20" not in done.output
+    none = call("run", "recipes_of_test_cli:knn", "--out", "there", "--set", "evaluate.k=[16]", "--set", "name=none")
+    assert none.exit_code == 0, none.output
+    assert "give a smaller evaluate.k" in none.output
+
+
 def test_run_one_seed_from_a_file_and_resume(recipe):
     arguments = ["run", "recipes_of_test_cli.py:knn", "--seed", "1"]
     assert call(*arguments).exit_code == 0

@@ -39,7 +39,8 @@ def run(
         from mmgraph.experiment import run_all, table
 
         def tell(result: Result) -> None:
-            metrics = ", ".join(f"{name} {result.metric(name):.4f}" for name in columns(experiment))
+            metrics = ", ".join(f"{name} {result.metric(name):.4f}" for name in columns([result], "all"))
+            metrics = metrics or "lists of every cut-off hold all the videos there are: give a smaller evaluate.k"
             line = f"{result.experiment} seed {result.seed}: test {metrics}  {result.directory}/result.json"
             say(line, err=as_json)
 
@@ -54,8 +55,7 @@ def run(
         for protocol in dict.fromkeys(r.protocol for r in results if seed is None and not as_json):
             members = [r for r in results if r.protocol == protocol]
             for group in ("all", "warm", "cold"):
-                if all(name in r.test.get(group, ()) for r in members for name in columns(experiment)):
-                    names = columns(experiment) + (new_columns(experiment, members) if group == "all" else [])
+                if names := columns(members, group):
                     shown = table(members, names, group=group)
                     from rich.console import Console
 
@@ -69,18 +69,16 @@ def described(result: Result) -> dict[str, Any]:
     return result.model_dump() | {"directory": str(result.directory)}
 
 
-def columns(experiment: Experiment) -> list[str]:
-    """Recall and NDCG at 20, or at the largest cut-off where 20 is not measured."""
-    ks = experiment.evaluate.k
-    k = 20 if 20 in ks else max(ks)
-    return [f"recall@{k}", f"ndcg@{k}"]
-
-
-def new_columns(experiment: Experiment, results: list[Result]) -> list[str]:
-    """How new videos fare in the one list a person gets, where every result tells it."""
-    k = columns(experiment)[0].partition("@")[2]
-    names = [f"{name}@{k}" for name in ("new_share", "recall_new", "recall_known", "new_shown")]
-    return names if all(name in r.test["all"] for r in results for name in names) else []
+def columns(results: list[Result], group: str) -> list[str]:
+    """Recall and NDCG of a group at 20, or at the largest cut-off below it that every result tells, or the smallest;
+    and how new videos fare in the one list a person gets."""
+    told = set.intersection(*(set(result.test.get(group, ())) for result in results))
+    ks = sorted(int(name.partition("@")[2]) for name in told if name.startswith("recall@"))
+    if not ks:
+        return []
+    k = max([k for k in ks if k <= 20], default=ks[0])
+    new = [f"{name}@{k}" for name in ("new_share", "recall_new", "recall_known", "new_shown")]
+    return [f"recall@{k}", f"ndcg@{k}", *(name for name in new if name in told)]
 
 
 def changed(experiment: Experiment, changes: list[str]) -> Experiment:

@@ -260,7 +260,7 @@ def _train(
         "parameters": sum(p.numel() for p in ready.model.parameters()),
         "monitor": report.best.get(experiment.fit.monitor),
     }
-    trained = Trained(valid=without_nan(valid.metrics), training=without_nan(training), files=files)
+    trained = Trained(valid=without_nan(valid.reported), training=without_nan(training), files=files)
     write_json(directory / TRAINED, trained.model_dump(mode="json"))
     (directory / "checkpoint.pt").unlink(missing_ok=True)  # the reported epoch's weights are kept; those go on nowhere
     return trained
@@ -308,7 +308,7 @@ def _judge(
         seed=seed,
         identity=identity.id,
         valid=trained.metrics(),
-        test=dict(test.metrics),
+        test=test.reported,
         config=experiment.resolved(),
         environment=environment(),
         data=_data(split),
