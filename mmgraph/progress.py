@@ -76,7 +76,8 @@ class Lines:
 
     def __init__(self, label: str, total: int | None, done: int, out: TextIO) -> None:
         self.label, self.total, self.done, self.out = label, total, done, out
-        self.start, self.note, self.printed = done, "", False
+        self.start, self.note = done, ""
+        self.printed: tuple[int, str] | None = None
         self.began = time.perf_counter()
 
     def advance(self, amount: int = 1, note: str = "", /) -> None:
@@ -93,13 +94,13 @@ class Lines:
 
     def tick(self) -> None:
         """Prints where the step is now."""
-        self.printed = True
+        self.printed = self.done, self.note
         self.out.write(self.line(time.perf_counter() - self.began) + "\n")
         self.out.flush()
 
     def close(self) -> None:
-        """One last line, where the step took long enough to have printed any."""
-        if self.printed:
+        """One last line, where there was one and something has changed since."""
+        if self.printed not in (None, (self.done, self.note)):
             self.tick()
 
     def line(self, seconds: float) -> str:

@@ -47,6 +47,10 @@ def test_a_long_step_prints_by_itself_and_once_more_at_its_end(monkeypatch) -> N
     first, last = out.getvalue().splitlines()
     assert first == "epochs: 0 of 4, 0 s"
     assert last == "epochs: 4 of 4, 0 s, loss 0.1"
+    lines = Lines("still", 1, 0, out)
+    lines.tick()
+    lines.close()
+    assert out.getvalue().count("still") == 1  # nothing has changed
 
 
 def test_a_line_says_what_is_known() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.bundle.towers import LinearTower
+from mmgraph.features.standardise import Standardiser
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -39,9 +40,9 @@ def content_tower(graph: MultimodalGraph, rows: Tensor, modalities: Sequence[str
     means, scales = [], []
     for feature in features:
         used = feature.values[feature.present & warm]
-        used = used if len(used) else feature.values
-        means.append(used.mean(0))
-        scales.append(1 / used.std(0, correction=0).clamp_min(1e-6))
+        standard = Standardiser.fit(used if len(used) else feature.values)
+        means.append(standard.mean)
+        scales.append(1 / standard.scale)
     inputs = [t for f in features for t in (f.values, f.present)]
     width = sum(f.dim for f in features) + len(features)
     blank = LinearTower(means, scales, rows.new_zeros(width, rows.shape[1]), rows.new_zeros(rows.shape[1]))

@@ -140,7 +140,7 @@ def encode_folder(
     Raises:
         ValueError: no encoder is named, or the folder has nothing that one reads, or a media folder without videos.csv.
         DataError: features of other videos lie in ``out`` and would stay there.
-        StoreWriteError: ``store`` or ``out`` cannot be written.
+        WriteFailed: ``store`` or ``out`` cannot be written (:class:`mmgraph.features.StoreWriteError` before the work).
     """
     data = Path(data)
     folder = data / "features" if out is None else Path(out)
