@@ -35,7 +35,8 @@ def build_graph(
 
     Returns:
         MultimodalGraph with all U users and V videos of the dataset (also those without an edge),
-        ``has`` edges for present features only, and reverse edges.
+        ``has`` edges for present features only, ``exposed`` edges of what was shown as far as it is known at that
+        stage (:meth:`mmgraph.data.Split.exposures`), and reverse edges.
 
     Raises:
         KeyError: a modality the dataset does not have, or a signal its interactions do not have.
@@ -71,11 +72,24 @@ def build_graph(
         edges = torch.stack([rows, torch.arange(len(rows))])
         graph["video", "has", name].edge_index = edges
         graph[name, "rev_has", "video"].edge_index = edges.flip(0)
+    if (shown := split.exposures(stage)) is not None and len(shown):
+        _add_exposures(graph, shown)
     for name, entity in dataset.entities.items():
         graph[name].num_nodes = len(entity.ids)
         graph["video", "belongs_to", name].edge_index = entity.edges
         graph[name, "rev_belongs_to", "video"].edge_index = entity.edges.flip(0)
     return graph
+
+
+def _add_exposures(graph: MultimodalGraph, shown: pl.DataFrame) -> None:
+    """Edges ``(user, exposed, video)`` and what is known of each showing: numbers, NaN where unknown."""
+    store = graph["user", "exposed", "video"]
+    store.edge_index = torch.stack([torch.tensor(shown[c].to_numpy(), dtype=torch.int64) for c in ("user", "video")])
+    for column, kind in shown.schema.items():
+        if column not in ("user", "video") and (kind.is_numeric() or kind == pl.Boolean):
+            wide = pl.Float64 if column == "time" else pl.Float32
+            store[column] = torch.tensor(shown[column].cast(wide).fill_null(float("nan")).to_numpy())
+    graph["video", "rev_exposed", "user"].edge_index = store.edge_index.flip(0)
 
 
 def _signals(split: Split) -> list[str]:

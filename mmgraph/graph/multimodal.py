@@ -30,6 +30,7 @@ class MultimodalGraph(HeteroData):
     - ``(user, interacts, video)`` with ``edge_index`` [2, E] and, where the data has them, ``time`` [E]
       (UTC seconds), ``weight`` [E] and signals such as ``like`` [E];
     - ``(video, has, <modality>)``: a missing modality is a missing edge;
+    - ``(user, exposed, video)``: what was shown, chosen or not, with ``position``, ``propensity``, … where known;
     - ``(video, belongs_to, <entity>)``; ``(video, similar_<modality>, video)`` once ``ModalityKNN`` ran;
     - ``rev_…`` of each of the first three, for PyG layers.
 

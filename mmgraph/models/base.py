@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
 from mmgraph.models.fold_in import profile_rows, ridge_users
+from mmgraph.models.settings import check_settings
 from mmgraph.nn.heads import DotHead, Head
 from mmgraph.objectives import BPR, Examples, Objective
 from mmgraph.ops import CSR
@@ -147,11 +148,12 @@ class Recommender(nn.Module):
     made_with: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keeps the arguments after the graph as ``made_with``, which is what :func:`mmgraph.save` writes."""
+        """Checks the arguments after the graph and keeps them as ``made_with``, which :func:`mmgraph.save` writes."""
         out = super().__new__(cls)
         names = list(inspect.signature(cls.__init__).parameters)[1:]  # the first is the graph, where there is one
         given = dict(zip(names, args, strict=False)) | kwargs
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
+        check_settings(cls.__name__, out.made_with)
         return out
 
     def __init__(self, head: Head | None = None, objective: Objective | None = None) -> None:

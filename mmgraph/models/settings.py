@@ -1,0 +1,59 @@
+"""What the models' arguments may be: one door for all of them, so that no senseless setting trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmgraph.config import SettingError
+
+# One meaning a name, in all models: that is why one table can hold what it may be.
+AT_LEAST_ONE = {
+    *("embedding_dim", "feature_dim", "hidden", "hidden_dim", "expert_dim", "tower_dim", "num_heads", "max_len"),
+    *("max_interval", "k", "rank", "neighbours", "hyperedges", "experts", "negatives", "num_negatives", "sweeps"),
+    *("steps", "order", "hyper_layers", "layer"),
+}
+AT_LEAST_ZERO = {"num_layers", "content_layers", "num_similar_layers", "routings", "anneal_steps", "seed"}
+SHARE = {"dropout", "modality_dropout", "long_dropout", "mix", "raw"}
+POSITIVE = {"temperature", "contrast_temperature", "user_temperature", "reg", "feature_reg", "known", "flatness"}
+NOT_NEGATIVE = {
+    *("l2", "contrast", "align", "content", "noise", "shrink", "unobserved", "frequency", "beta", "cold", "norm"),
+    *("moments", "mask", "videos", "negative_weight", "feature_weight", "ideal", "sharpen", "collaborative", "novelty"),
+}
+# An argument of a shared name that means something else in one class.
+OTHERWISE = {("LightGCNPP", "beta")}
+
+
+def check_settings(model: str, given: Mapping[str, Any]) -> None:
+    """Refuses settings of a model that cannot mean anything.
+
+    Args:
+        model: name of its class.
+        given: its arguments, without the graph.
+
+    Raises:
+        SettingError: (a ValueError) naming the class, the argument, what it takes and what it got.
+    """
+    for name, value in given.items():
+        if value is None or not isinstance(value, (bool, int, float)) or (model, name) in OTHERWISE:
+            continue
+        wanted = _wrong(name, value)
+        if wanted:
+            raise SettingError(f"{model}: {name} must be {wanted}, got {value!r}")
+
+
+def _wrong(name: str, value: float) -> str | None:
+    """What was wanted, where the value is not that."""
+    if name in AT_LEAST_ONE or name in AT_LEAST_ZERO:
+        least = int(name in AT_LEAST_ONE)
+        fine = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return None if fine else f"a whole number of at least {least}"
+    if name in SHARE:
+        fine = not isinstance(value, bool) and (0 <= value < 1 or (value == 1 and name in ("mix", "raw")))
+        return None if fine else "a share from 0 up to 1"
+    if name in POSITIVE:
+        return None if not isinstance(value, bool) and 0 < value < math.inf else "a number above 0"
+    if name in NOT_NEGATIVE:
+        return None if not isinstance(value, bool) and 0 <= value < math.inf else "a number of at least 0"
+    return None if isinstance(value, bool) or math.isfinite(value) else "a finite number"
