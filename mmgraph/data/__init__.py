@@ -36,7 +36,7 @@ from mmgraph.data.split import (
     random_split,
     user_time_split,
 )
-from mmgraph.data.user_features import encode_user_features
+from mmgraph.data.user_features import encode_user_features, with_user_features
 
 __all__ = [
     "DataError",
@@ -77,4 +77,5 @@ __all__ = [
     "read_sequences",
     "read_yelp",
     "user_time_split",
+    "with_user_features",
 ]

@@ -501,8 +501,8 @@ class Dataset:
         )
 
     def manifest(self) -> dict[str, str]:
-        """Hashes of what the dataset is: ``users``, ``videos``, ``pairs``, ``exposures`` where there are any, and one
-        ``features/<modality>`` each.
+        """Hashes of what the dataset is: ``users``, ``videos``, ``pairs``, where there are any ``exposures`` and
+        ``user_features``, and one ``features/<modality>`` each.
 
         The order of the interaction rows does not matter; the row order of users and videos does. Features that know
         their :class:`Encoding` are hashed by it, others by their bits.
@@ -514,6 +514,8 @@ class Dataset:
         }
         if self.exposures is not None:
             hashes["exposures"] = hash_table(self.exposures)
+        if self.user_features is not None:
+            hashes["user_features"] = _hash(str(tuple(self.user_features.shape)).encode(), self.user_features.numpy())
         for modality in sorted(self.features):
             hashes[f"features/{modality}"] = self.features[modality].fingerprint()
         return hashes

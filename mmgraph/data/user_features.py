@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -27,7 +29,7 @@ def encode_user_features(split: Split, columns: Sequence[str] | None = None) -> 
         columns: which columns, in this order; all but the id by default.
 
     Returns:
-        [U, D] float32, one row a user. Put it into a dataset with ``dataclasses.replace(dataset, user_features=…)``.
+        [U, D] float32, one row a user; :func:`with_user_features` puts it into the split's dataset.
 
     Raises:
         DataError: a missing column, a type that is neither, infinity, or no column at all.
@@ -43,6 +45,27 @@ def encode_user_features(split: Split, columns: Sequence[str] | None = None) -> 
     train[split.train["user"].to_numpy()] = True
     blocks = [_encode(users[c], train, source) for c in columns]
     return torch.from_numpy(np.concatenate(blocks, axis=1).astype(np.float32))
+
+
+def with_user_features(split: Split, columns: Sequence[str] | None = None) -> Split:
+    """The split whose dataset has :func:`encode_user_features` as its user features, under a protocol that says so.
+
+    The parts stay, and so do the openings of the test; the protocol id is another, since a model that knows users by
+    their columns has another task. ``build_graph`` puts the features on ``graph["user"].x``.
+
+    Args:
+        split, columns: as in :func:`encode_user_features`.
+
+    Raises:
+        DataError: as there.
+    """
+    out = copy.copy(split)
+    out.dataset = replace(split.dataset, user_features=encode_user_features(split, columns))
+    told = {key: value for key, value in out.dataset.manifest().items() if key == "user_features"}
+    manifest = {**split.protocol.manifest, **told}
+    out.protocol = split.protocol.model_copy(update={"manifest": manifest})
+    out.protocol_id = out.protocol.id
+    return out
 
 
 def _encode(column: pl.Series, train: NDArray[np.bool_], source: Source) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.evaluate import EvalConfig, evaluate
 from mmgraph.experiment import Experiment, prepare
 from mmgraph.graph import build_graph
-from mmgraph.models import EASE, ContentModel, HeteroMMGCN, Popularity, Recommender
+from mmgraph.models import EASE, HeteroMMGCN, Popularity, Recommender
+from mmgraph.models.cold import ContentModel
 from mmgraph.recipes import aigc
 from mmgraph.train import fit
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 
-from mmgraph.data import DataError, Dataset, encode_user_features, published_split
+from mmgraph.data import DataError, Dataset, encode_user_features, published_split, with_user_features
 
 
 def make_split(users: dict):
@@ -41,3 +41,17 @@ def test_what_cannot_be_encoded_is_refused():
         encode_user_features(make_split({"l": [[1], [2], [3], [4]]}))
     with pytest.raises(DataError, match="no column besides the id"):
         encode_user_features(make_split({}))
+
+
+def test_a_split_with_user_features_is_another_protocol_of_the_same_parts():
+    split = make_split({"age": [20, 40, 1000, None]})
+    known = with_user_features(split)
+    assert split.dataset.user_features is None
+    assert known.dataset.user_features is not None
+    assert known.dataset.user_features.flatten().tolist() == [-1.0, 1.0, 97.0, 0.0]
+    assert known.train.equals(split.train)
+    assert known.protocol_id != split.protocol_id
+    assert known.protocol_id == with_user_features(split, ["age"]).protocol_id
+    other = with_user_features(make_split({"age": [20, 40, 999, None]}))
+    assert other.protocol_id != known.protocol_id
+    assert known.protocol.manifest["user_features"] == known.dataset.manifest()["user_features"]

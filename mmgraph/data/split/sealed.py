@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmgraph.data.checks import pair_keys
+from mmgraph.data.checks import check_word, pair_keys
 from mmgraph.data.dataset import Dataset, hash_pairs
 from mmgraph.data.errors import DataError, SealedTestError
 from mmgraph.data.split.exposed import known_exposures
@@ -66,10 +66,8 @@ class Split:
                     fix="give that part a larger share, or use a protocol that suits the data: users with fewer than 3 "
                     "interactions train only",
                 )
-        if seen_at_test not in ("train", "train+valid"):
-            raise ValueError(f"seen_at_test={seen_at_test!r}: use 'train' or 'train+valid'")
-        if repeats not in ("error", "keep"):
-            raise ValueError(f"repeats={repeats!r}: use 'error' or 'keep'")
+        check_word(seen_at_test, get_args(SeenAtTest), "seen_at_test")
+        check_word(repeats, get_args(Repeats), "repeats")
         if repeats == "error":
             _refuse_repeats(dataset, part, method)
         train, valid, test = (dataset.interactions[r] for r in rows)
@@ -152,8 +150,7 @@ class Split:
 
     def seen(self, stage: Literal["valid", "test"]) -> pl.DataFrame:
         """The interactions known when this part is ranked: the edges of the graph."""
-        if stage not in ("valid", "test"):
-            raise ValueError(f"stage={stage!r}: use 'valid' or 'test'")
+        check_word(stage, ("valid", "test"), "stage")
         if stage == "test" and self.protocol.seen_at_test == "train+valid":
             return self.dataset.interactions
         return self.train
