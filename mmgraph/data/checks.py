@@ -102,10 +102,22 @@ def check_word(value: str, words: Iterable[str], argument: str) -> str:
     return value
 
 
+def check_count(value: int | None, argument: str, *, optional: bool = False) -> None:
+    """Raises a TypeError or ValueError for what is no whole number from 0 on (or None, where it is ``optional``)."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{argument}={value!r}: give a whole number")
+    if value < 0:
+        raise ValueError(f"{argument}={value}: give a number from 0 on")
+
+
 def check_columns(frame: pl.DataFrame, required: Iterable[str], source: Source) -> None:
     """Raises a DataError for each missing column, with the columns there are."""
     found = Findings()
     for column in required:
+        if not isinstance(column, str):
+            raise TypeError(f"column {column!r}: give the name of a column, one of {frame.columns}")
         if column not in frame.columns:
             found.add(
                 source.error(

@@ -18,9 +18,11 @@ from torch import Tensor
 from mmgraph.data.checks import (
     Duplicates,
     check_columns,
+    check_count,
     check_exposures,
     check_word,
     finite_matrix,
+    first_line,
     numbers,
     pair_keys,
     resolve_duplicates,
@@ -91,6 +93,8 @@ class Features:
     def __post_init__(self) -> None:
         present = self.present
         present = torch.ones(len(self.values), dtype=torch.bool) if present is None else torch.as_tensor(present)
+        if present.dtype != torch.bool and not bool(((present == 0) | (present == 1)).all()):
+            raise DataError("a presence mask holds other values than 0 and 1", fix="give one bool for each row")
         present = present.to(torch.bool)
         if present.shape != (len(self.values),):
             raise DataError(
@@ -139,6 +143,11 @@ class Features:
     def take(self, rows: NDArray[np.int64] | Tensor) -> Features:
         """The features of these video rows [n], in this order."""
         index = torch.as_tensor(rows)
+        if index.dtype.is_floating_point or index.dtype == torch.bool:
+            raise TypeError(f"rows of type {index.dtype}: give whole numbers from 0 on")
+        if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self.values)):
+            bad = int(index.min()) if int(index.min()) < 0 else int(index.max())
+            raise IndexError(f"row {bad} is outside the {len(self.values)} rows")
         values, present = self.values[index], self.present[index]
         if self.encoding is None:
             return Features(values, present)
@@ -342,6 +351,9 @@ class Dataset:
                 file, line or row, column and the fix; more of them in its ``others``.
         """
         check_word(unicode, get_args(Unicode), "unicode")
+        for what, given in (("features", features), ("media", media), ("entities", entities)):
+            if given is not None and not isinstance(given, Mapping):
+                raise TypeError(f"{what} of type {type(given).__name__}: give a mapping of names")
         src, usrc, vsrc = _source(source), _source(users_source), _source(videos_source)
         frame = to_polars(interactions, src)
         if not len(frame):
@@ -428,9 +440,16 @@ class Dataset:
         """The interactions for which the polars expression is true; users and videos stay as they are.
 
         Raises:
-            DataError: none is left.
+            DataError: none is left, or there is no such column.
+            TypeError: no polars expression.
         """
-        kept = self.interactions.filter(keep)
+        if not isinstance(keep, pl.Expr):
+            raise TypeError(f"keep={keep!r}: give a polars expression, as in where(pl.col('like') > 0)")
+        try:
+            kept = self.interactions.filter(keep)
+        except pl.exceptions.PolarsError as error:
+            fix = f"use the columns {self.interactions.columns}"
+            raise DataError(f"the filter {keep} does not fit: {first_line(error)}", fix=fix) from error
         if not len(kept):
             raise DataError(f"no interaction satisfies {keep}", fix="loosen the filter")
         return replace(self, interactions=kept)
@@ -445,7 +464,10 @@ class Dataset:
 
         Raises:
             DataError: nothing is left.
+            TypeError, ValueError: a bound that is no whole number from 0 on.
         """
+        for what, bound in (("k", k), ("users", users), ("videos", videos)):
+            check_count(bound, what, optional=what != "k")
         need_users, need_videos = k if users is None else users, k if videos is None else videos
         user, video = self.interactions["user"].to_numpy(), self.interactions["video"].to_numpy()
         of_user = np.bincount(user, minlength=self.num_users)

@@ -13,7 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.data import DataError, Dataset, Encoding, Entities, Features, Origin, Vocabulary
+from mmgraph.data import (
+    DataError,
+    Dataset,
+    Encoding,
+    Entities,
+    Features,
+    Origin,
+    Vocabulary,
+    leave_last_one_out,
+    published_split,
+    random_split,
+)
 from mmgraph.data.checks import (
     check_columns,
     finite_matrix,
@@ -380,3 +391,27 @@ def test_encoded_features_are_identified_by_encoder_and_media_and_not_by_their_l
         Features.encoded(values, present, Encoding("key", media[:2]))
     with pytest.raises(DataError, match="16 bytes a row"):
         Encoding("key", media.long())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda d: d.k_core(-1), ValueError, "k=-1: give a number from 0 on"),
+        (lambda d: d.k_core(2, users=1.5), TypeError, "users=1.5: give a whole number"),
+        (lambda d: d.k_core(True), TypeError, "k=True"),
+        (lambda d: d.where("like"), TypeError, "keep='like': give a polars expression"),
+        (lambda d: d.where(pl.col("lke") > 0), DataError, "the filter .* does not fit.*use the columns"),
+        (lambda d: Dataset.from_frames(FRAME, user=3), TypeError, "column 3: give the name of a column"),
+        (lambda d: Dataset.from_frames(FRAME, features=[1]), TypeError, "features of type list"),
+        (lambda d: Features.of(np.ones((2, 2)), [2, 0]), DataError, "a presence mask holds other values than 0 and 1"),
+        (lambda d: Features.of(np.ones((2, 2)), [float("nan"), 0]), DataError, "a presence mask holds other values"),
+        (lambda d: Features.of(np.ones((2, 2))).take(np.array([-1])), IndexError, "row -1 is outside the 2 rows"),
+        (lambda d: Features.of(np.ones((2, 2))).take(np.array([0.5])), TypeError, "give whole numbers"),
+        (lambda d: random_split("folder"), TypeError, "a str in place of a Dataset: read it first"),
+        (lambda d: leave_last_one_out(FRAME), TypeError, "a dict in place of a Dataset"),
+        (lambda d: published_split(None), TypeError, "a NoneType in place of a Dataset"),
+    ],
+)
+def test_wrong_calls_name_the_argument(wrong, error, message):
+    with pytest.raises(error, match=message):
+        wrong(Dataset.from_frames(FRAME))

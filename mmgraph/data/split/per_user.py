@@ -8,7 +8,7 @@ import numpy as np
 
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import check_seed, in_order, order_column, shuffled_pairs, sum_to_one
+from mmgraph.data.split.queues import check_dataset, check_seed, in_order, order_column, shuffled_pairs, sum_to_one
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -24,6 +24,7 @@ def random_split(
 
     The draw depends on the pairs and the seed, not on the row order of the file.
     """
+    check_dataset(dataset)
     shares, seed = sum_to_one(ratios), check_seed(seed)
     queues, pair = shuffled_pairs(dataset, seed)
     return Split(
@@ -52,6 +53,7 @@ def leave_last_one_out(
     Raises:
         DataError: there is no column to order by.
     """
+    check_dataset(dataset)
     column = order_column(dataset, order_by)
     queues = in_order(dataset, column)
     from_end = queues.count - queues.rank
@@ -79,6 +81,7 @@ def user_time_split(
 ) -> Split:
     """Each user's oldest interactions train, the next are valid, the newest test. Order and ties as in
     :func:`leave_last_one_out`."""
+    check_dataset(dataset)
     shares = sum_to_one(ratios)
     column = order_column(dataset, order_by)
     return Split(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import check_seed, shuffled_pairs
+from mmgraph.data.split.queues import check_dataset, check_seed, shuffled_pairs
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -37,6 +37,7 @@ def published_split(
     Raises:
         DataError: no such column, a value that is none of the three, an empty part.
     """
+    check_dataset(dataset)
     if column not in dataset.interactions.columns:
         raise DataError(
             f"the column is missing; there are {dataset.interactions.columns}",

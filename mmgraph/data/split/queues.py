@@ -68,6 +68,12 @@ def shuffled_pairs(
     return Queues.of(keys // max(dataset.num_videos, 1), draw), pair
 
 
+def check_dataset(dataset: Dataset) -> None:
+    """Raises a TypeError for what is no dataset, such as a path."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"a {type(dataset).__name__} in place of a Dataset: read it first, as with read_csv(path)")
+
+
 def check_seed(seed: int) -> int:
     """The seed of a draw.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split.protocol import SeenAtTest
-from mmgraph.data.split.queues import check_seed, order_column, sum_to_one
+from mmgraph.data.split.queues import check_dataset, check_seed, order_column, sum_to_one
 from mmgraph.data.split.sealed import Repeats, Split
 
 
@@ -28,6 +28,7 @@ def global_time_split(
     Raises:
         DataError: no ``time`` column, or a part without a moment of its own.
     """
+    check_dataset(dataset)
     shares = sum_to_one(ratios)
     order_column(dataset, "time")
     time = dataset.interactions["time"].to_numpy()
@@ -57,6 +58,7 @@ def cold_video_split(
 
     The ratios count videos that have interactions; all interactions of a video are in its part.
     """
+    check_dataset(dataset)
     shares, seed = sum_to_one(ratios), check_seed(seed)
     video = dataset.interactions["video"].to_numpy()
     watched = np.unique(video)
