@@ -10,6 +10,7 @@ from __future__ import annotations
 from mmgraph.data import Split, leave_last_one_out
 from mmgraph.data.readers import read_sequences
 from mmgraph.experiment import Experiment
+from mmgraph.objectives import FullSoftmax
 from mmgraph.recipes import next_video
 from mmgraph.recipes.source import data_root
 from mmgraph.train import FitConfig
@@ -57,7 +58,7 @@ def sasrec() -> Experiment:
 
 def sasrec_full() -> Experiment:
     """SASRec with the softmax over all videos."""
-    return sasrec().variant({"model_args.negatives": None}, name="microlens50k-sasrec-full")
+    return sasrec().variant(objective=FullSoftmax(), name="microlens50k-sasrec-full")
 
 
 def gru4rec() -> Experiment:

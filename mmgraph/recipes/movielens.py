@@ -42,6 +42,7 @@ from mmgraph.models import (
     TemporalGraph,
 )
 from mmgraph.nn import TimeAttention, TimeDecayProfile
+from mmgraph.objectives import SampledSoftmax
 from mmgraph.recipes.source import data_root, feature_store
 from mmgraph.train import FitConfig
 
@@ -137,7 +138,8 @@ def time_attention(use_time: bool = True) -> Experiment:
     return lightgcn_time().variant(
         name="mlsmall-time-attention" if use_time else "mlsmall-time-attention-off",
         model=TemporalGraph,
-        model_args={"propagation": partial(LightGCN, num_layers=2), "temporal": layer, "negatives": 512},
+        model_args={"propagation": partial(LightGCN, num_layers=2), "temporal": layer},
+        objective=SampledSoftmax(negatives=512, shared=True, log_q=True),
         fit=FitConfig(epochs=8, batch_size=2048, learning_rate=2e-3, patience=3),
         baselines=(),
     )

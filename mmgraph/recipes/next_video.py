@@ -15,9 +15,12 @@ from mmgraph.experiment import Experiment
 from mmgraph.graph import EdgeDrop
 from mmgraph.models import EASE, GRU4Rec, ItemKNN, LightGCN, Popularity, SASRec, TemporalGraph, TiSASRec
 from mmgraph.nn import CausalTransformer
+from mmgraph.objectives import SampledSoftmax
 from mmgraph.train import FitConfig
 
 RANKING = EvalConfig(k=(5, 10, 20), groups=("all",), auc=False)
+# 1,024 videos a step for the whole batch, logQ-corrected: an estimate of the softmax over all of them.
+SAMPLED = SampledSoftmax(negatives=1024, shared=True, log_q=True)
 Baselines = tuple[Experiment, ...]
 
 
@@ -56,7 +59,8 @@ def sasrec(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Bas
         name=f"{name}-sasrec",
         split=split,
         model=SASRec,
-        model_args={"dropout": 0.5, "negatives": 1024},
+        model_args={"dropout": 0.5},
+        objective=SAMPLED,
         fit=fit,
         evaluate=RANKING,
         baselines=baselines,
@@ -86,7 +90,6 @@ def graph_temporal(split: Callable[[], Split], name: str, fit: FitConfig, baseli
         model_args={
             "propagation": partial(LightGCN, num_layers=1, layer_weights=[1.0, 0.5]),
             "temporal": partial(CausalTransformer, dropout=0.5),
-            "negatives": 1024,
             "long_dropout": 0.5,
             "gate_bias": -2.0,
         },

@@ -76,6 +76,14 @@ def cold() -> Suite:
     return Suite(name="cold", experiments=(recipes.content_vae(),), metrics=("recall@20", "user_auc"))
 
 
+def sequence() -> Suite:
+    """Beauty as ordered lists: order, graph, and both."""
+    from mmgraph.recipes import beauty as recipes
+
+    rows = (recipes.lightgcn(), recipes.sasrec(), recipes.gru4rec(), recipes.tisasrec(), recipes.graph_temporal())
+    return Suite(name="sequence", experiments=rows, metrics=("recall@10", "ndcg@10"))
+
+
 def world() -> Suite:
     """The generated world: what each modality brings."""
     from mmgraph.recipes import aigc as recipes

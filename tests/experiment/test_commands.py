@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import pkgutil
 import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from mmgraph import recipes as shipped
 from mmgraph.cli import app
 from mmgraph.cli.bench import summary
 from mmgraph.cli.shell import UsageError
-from mmgraph.cli.sources import load_suite
+from mmgraph.cli.sources import load_experiment, load_suite
 from mmgraph.cli.workers import alone, beside
 from mmgraph.experiment import Job, Progress, finished
 from mmgraph.recipes import suites
@@ -139,8 +143,23 @@ def test_the_line_of_a_suite_says_what_is_left():
     assert text == "s: tuning c, 1 done, 1 running, 1 waiting, 1 failed, about 2 min of training left (60 s trained)"
 
 
+def recipes() -> list:
+    """Every function of the recipes that returns an experiment without being told anything."""
+    modules = [importlib.import_module(f"mmgraph.recipes.{m.name}") for m in pkgutil.iter_modules(shipped.__path__)]
+    found = [f for m in modules for f in vars(m).values() if inspect.isfunction(f) and f.__module__ == m.__name__]
+    made = [f for f in found if f.__annotations__.get("return") == "Experiment" and f.__name__[0] != "_"]
+    return [f for f in made if all(p.default is not p.empty for p in inspect.signature(f).parameters.values())]
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=lambda f: f"{f.__module__.rpartition('.')[2]}:{f.__name__}")
+def test_every_recipe_that_ships_can_be_made(recipe):
+    made = recipe()
+    assert made.arguments().keys() >= made.given().keys()
+    assert load_experiment(f"{recipe.__module__}:{recipe.__name__}").resolved() == made.resolved()
+
+
 def test_the_suites_that_ship_name_each_row_once():
-    for name in ("quick", "tiktok", "gowalla", "cold", "world"):
+    for name in ("quick", "tiktok", "gowalla", "cold", "sequence", "world"):
         suite = load_suite(name)
         assert suite.name == name
         assert len({m.name for m in suite.members()}) == len(suite.members()) >= 3
