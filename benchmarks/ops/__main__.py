@@ -24,12 +24,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=60, help="time for one op, shape and width")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--untested", action="store_true", help="the tests were run just before")
     options = parser.parse_args()
     ops = options.ops.split(",")
     for name, known in (*((op, LAPS) for op in ops), *((s, SHAPES) for s in options.shapes.split(","))):
         if name not in known:
             parser.error(f"unknown {name!r}: choose from {', '.join(known)}")
-    run_tests(sorted({path for op in ops for path in TESTS[op]}))
+    if not options.untested:
+        run_tests(sorted({path for op in ops for path in TESTS[op]}))
     bandwidth = copy_bandwidth(options.device)
     print(f"copy: {bandwidth / 1e9:.1f} GB/s read + written, {torch.get_num_threads()} threads")
     rows: list[dict[str, object]] = []

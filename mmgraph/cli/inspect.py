@@ -19,9 +19,16 @@ def inspect(
         if not data.exists():
             raise UsageError(f"no such folder: {data}")
         from mmgraph.data import inspect as look
+        from mmgraph.ops.memory import available_bytes, needs_by_size, readable_size
 
         report = look(data)
+        needs = needs_by_size(report.users, report.videos, report.interactions)
         if as_json:
-            print_json(report.model_dump(mode="json"))
-        else:
-            say(report)
+            print_json({**report.model_dump(mode="json"), "memory": {need.name: need.bytes for need in needs}})
+            return
+        say(report)
+        if report.interactions:
+            free = available_bytes()
+            say(f"memory, of {readable_size(free)} free:")
+            for need in needs:
+                say(f"  {need}" + ("" if need.bytes <= free else f"; too much: {need.advice}"))

@@ -27,6 +27,7 @@ from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
 from mmgraph.graph import build_graph
 from mmgraph.models import Recommender
 from mmgraph.ops import CSR
+from mmgraph.ops.memory import model_need
 from mmgraph.train import FitReport, fit
 
 if TYPE_CHECKING:
@@ -246,6 +247,9 @@ def _train(
     if (directory / TRAINED).exists():
         return Trained.load(directory)
     ready = prepare(experiment, seed, split=split)
+    device = experiment.fit.device
+    need = model_need(ready.model, ready.seen.num_edges, trained=not ready.model.closed_form, device=device)
+    need.check(device)
     report = fit_prepared(experiment, ready, seed, directory, identity, progress=progress)
     config, device = experiment.evaluate.for_split(ready.split), experiment.fit.device
     valid = evaluate(ready.model, ready.graph, ready.split.valid, config, device, seen=ready.seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
-from mmgraph.ops.gram import dense_gram, gram, gram_blocks, largest
+from mmgraph.ops.gram import dense_gram, gram, gram_blocks
 from mmgraph.ops.knn import Neighbours, knn
 from mmgraph.ops.propagate import propagate
 from mmgraph.ops.sample import (
@@ -40,7 +40,6 @@ __all__ = [
     "in_batch_logits",
     "k_hop",
     "knn",
-    "largest",
     "log_q",
     "negatives",
     "propagate",

@@ -3,8 +3,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmgraph.ops import CSR, propagate, topk
-from mmgraph.ops.memory import MemoryPlan, available_bytes, held_bytes, peak_bytes, plan_memory, propagate_bytes
+from mmgraph.ops import CSR, memory, propagate, topk
+from mmgraph.ops.memory import (
+    MemoryPlan,
+    Need,
+    NotEnoughMemory,
+    available_bytes,
+    dense_bytes,
+    held_bytes,
+    model_need,
+    needs_by_size,
+    peak_bytes,
+    plan_memory,
+    propagate_bytes,
+    ranking_bytes,
+    readable_size,
+    training_bytes,
+)
 from tests.ops.op_graphs import hub_graph, normal
 
 
@@ -85,3 +100,63 @@ def test_held_bytes_counts_each_storage_once():
     with pytest.raises(TypeError, match="int"):
         held_bytes(3)
     assert available_bytes() > 0
+
+
+@pytest.mark.parametrize("num_layers", [0, 3])
+def test_training_bytes_is_within_a_fifth_of_a_measured_step(num_layers):
+    generator = torch.Generator().manual_seed(0)
+    pairs = [torch.randint(0, size, (60_000,), generator=generator) for size in (3000, 5000)]
+    a = CSR.bipartite(*pairs, (3000, 5000)).normalized("sym")
+    table = torch.nn.Parameter(normal(8000, 64).detach())
+    optimizer = torch.optim.Adam([table], foreach=False)
+
+    def step():
+        rows = torch.randint(0, 8000, (3 * 512,), generator=generator)
+        out = (propagate(a, table, num_layers, rows=rows) if num_layers else table[rows]).view(3, 512, 64)
+        (out[0] * (out[1] - out[2])).sum().sigmoid().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    held = held_bytes(table, optimizer, *([a] if num_layers else []))
+    needed = training_bytes(3000, 5000, 60_000, 64, num_layers=num_layers, batch_size=512)
+    assert needed == pytest.approx(held + peak_bytes(step), rel=0.2)
+
+
+def test_ranking_bytes_is_within_a_fifth_of_a_measured_ranking():
+    user, video = torch.randn(900, 64), torch.randn(6000, 64)
+    block = 1 << 20
+    held, peak = held_bytes(user, video), peak_bytes(lambda: topk(user, video, 50, memory=block))
+    assert ranking_bytes(900, 6000, 64, k=50, memory=block) == pytest.approx(held + peak, rel=0.2)
+
+
+def test_what_does_not_fit_is_refused_with_what_it_needs(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device="cpu": 3 << 30)
+    need = Need("EASE", dense_bytes(60_000), "take fewer videos")
+    assert not need.fits()
+    assert str(need) == "EASE: 13.4 GiB"
+    with pytest.raises(
+        NotEnoughMemory, match=r"EASE needs at least 13\.4 GiB, and this machine has 3 GiB free: take fewer"
+    ):
+        need.check()
+    Need("EASE", dense_bytes(20_000), "").check()
+    assert dense_bytes(10, copies=2) == 800
+
+
+def test_needs_by_size_say_that_itemknn_stays_sparse_and_ease_does_not():
+    small, large = (
+        {need.name.split(",")[0]: need.bytes for need in needs_by_size(10**5, videos, 10**6)}
+        for videos in (10**4, 10**5)
+    )
+    assert large["EASE"] > 80 * small["EASE"]
+    assert large["ItemKNN"] < 2 * small["ItemKNN"]
+    assert large["training BPR"] < large["training LightGCN"]
+    assert readable_size(1536) == "1.5 KiB"
+    assert readable_size(5 * 2**40) == "5,120 GiB"
+
+
+def test_a_trained_model_needs_its_gradients_and_moments_too():
+    layer = torch.nn.Linear(100, 100)
+    once, trained = model_need(layer, 10, trained=False), model_need(layer, 10)
+    assert once.bytes == 160  # on CPU its weights are there already
+    assert trained.bytes - once.bytes == 3 * held_bytes(layer)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mmgraph.features.standardise import Standardiser
 from mmgraph.models.base import Embeddings
-from mmgraph.models.closed.linear import LinearItemModel, interaction_matrix, scipy_matrix
-from mmgraph.ops import CSR, spmm
+from mmgraph.models.closed.linear import LinearItemModel, interaction_matrix
+from mmgraph.ops import CSR, dense_gram, spmm
+from mmgraph.ops.memory import Need, dense_bytes
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -27,13 +28,16 @@ class EASE(LinearItemModel):
     EASE, Jeunen et al., RecSys 2020, https://doi.org/10.1145/3383313.3418480): XᵀX becomes XᵀX + w² F Fᵀ. F: each
     modality standardised by column over present rows, side by side, rows scaled to unit norm; absent rows are 0.
 
-    Memory: one dense [V, V] float32, the weights themselves, and the sparse XᵀX while it is formed.
+    Memory: one dense [V, V] float32, the weights themselves, and a block of the sparse XᵀX while it is formed.
 
     Args:
         graph: gives V, and the features in :meth:`solve`.
         reg: λ > 0.
         features: modalities to append.
         feature_weight: w; the feature rows count w times a user's row.
+
+    Raises:
+        NotEnoughMemory: (a ValueError) there is no room for it.
     """
 
     weight: Tensor
@@ -48,6 +52,8 @@ class EASE(LinearItemModel):
     ) -> None:
         super().__init__(graph)
         self.reg, self.modalities, self.feature_weight = reg, list(features), feature_weight
+        needed = dense_bytes(graph.num_videos) + 8 * BLOCK * graph.num_videos
+        Need("EASE", needed, "take fewer videos (a k-core), or ItemKNN, which stays sparse").check()
         self.register_buffer("weight", torch.zeros(graph.num_videos, graph.num_videos))
 
     def solve(self, graph: MultimodalGraph) -> None:
@@ -57,15 +63,11 @@ class EASE(LinearItemModel):
             KeyError: a modality the graph does not have.
             ValueError: λ so small that XᵀX + λI cannot be inverted.
         """
-        x, gram = scipy_matrix(interaction_matrix(graph)), self.weight
-        columns = x.T.tocsr()
-        features = None
+        gram = dense_gram(interaction_matrix(graph), self.weight)
         if self.modalities:
             features = feature_rows({m: graph.features(m) for m in self.modalities}) * self.feature_weight
-        for start in range(0, len(gram), BLOCK):
-            at = slice(start, start + BLOCK)
-            gram[at] = torch.from_numpy((columns[at] @ x).toarray()).to(gram)
-            if features is not None:
+            for start in range(0, len(gram), BLOCK):
+                at = slice(start, start + BLOCK)
                 gram[at] += features[at] @ features.T
         gram.diagonal().add_(self.reg)
         invert_(gram)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mmgraph.models.base import Embeddings
-from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix, scipy_matrix
-from mmgraph.ops import CSR, spmm
+from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix
+from mmgraph.ops import CSR, gram_blocks, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -43,15 +43,11 @@ class ItemKNN(LinearItemModel):
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Co-counts, similarities and the k best of each video, a block of videos at a time."""
-        x = scipy_matrix(interaction_matrix(graph))
-        videos, columns = graph.num_videos, x.T.tocsr()
-        degree = torch.from_numpy(columns.getnnz(axis=1)).float()
-        step = max(1, BLOCK // max(videos, 1))
-        for start in range(0, videos, step):
-            at = slice(start, min(start + step, videos))
-            gram = torch.from_numpy((columns[at] @ x).toarray())
-            line = torch.arange(len(gram))
-            gram[line, line + start] = 0
+        clicks = interaction_matrix(graph)
+        degree = clicks.transpose().degree().float()
+        for at, block in gram_blocks(clicks, rows=max(1, BLOCK // max(graph.num_videos, 1))):
+            gram = block.dense()
+            gram.diagonal(at.start).zero_()
             scale = degree[at, None].pow(self.alpha) * degree[None].pow(1 - self.alpha) + self.shrink
             best = (gram / scale.clamp_min(1e-12)).topk(self.neighbour.shape[1], dim=1)
             self.neighbour[at], self.similarity[at] = best.indices.to(self.neighbour), best.values.to(self.similarity)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mmgraph.ops import checks
-from mmgraph.ops.csr import CSR, offsets
+from mmgraph.ops.csr import CSR
 
-__all__ = ["dense_gram", "gram", "gram_blocks", "largest"]
+__all__ = ["dense_gram", "gram", "gram_blocks"]
 
 _BLOCK_BYTES = 256 << 20
 _ENTRY = 32  # bytes of one sum while a block is made: in scipy's result, sorted, and as a CSR
@@ -35,20 +35,22 @@ def gram(a: CSR, rows: slice | None = None) -> CSR:
     return _csr(left[start:stop] @ right, a.device)
 
 
-def gram_blocks(a: CSR, memory: int = _BLOCK_BYTES) -> Iterator[tuple[slice, CSR]]:
+def gram_blocks(a: CSR, memory: int = _BLOCK_BYTES, rows: int | None = None) -> Iterator[tuple[slice, CSR]]:
     """:func:`gram` block by block: pairs of a range of rows and these rows [b, C].
 
     Args:
         a: [R, C].
         memory: bytes that a block may take while it is made. A row that needs more comes alone.
+        rows: the most rows of a block; any number by default.
     """
-    memory = checks.count(memory, "memory")
+    memory, most = checks.count(memory, "memory"), checks.count(a.shape[1] if rows is None else rows, "rows", 0)
     left, right = _scipy(a.transpose()), _scipy(a)
     bound = torch.from_numpy(_entries(left, right)).cumsum(0) * _ENTRY
     start, cols = 0, a.shape[1]
     while start < cols:
         before = int(bound[start - 1]) if start else 0
-        stop = max(int(torch.searchsorted(bound, before + memory, right=True)), start + 1)
+        stop = min(int(torch.searchsorted(bound, before + memory, right=True)), start + most)
+        stop = max(stop, start + 1)
         yield slice(start, stop), _csr(left[start:stop] @ right, a.device)
         start = stop
 
@@ -70,20 +72,6 @@ def dense_gram(a: CSR, out: Tensor | None = None, memory: int = _BLOCK_BYTES) ->
         assert block.values is not None
         part[block.row_indices().long(), block.indices.long()] = block.values.to(out.dtype)
     return out
-
-
-def largest(a: CSR, k: int) -> CSR:
-    """The k edges of each row with the largest weights, ties to the lower column; still ascending within a row."""
-    k = checks.count(k, "k", 0)
-    weights = a.weights()
-    if weights is None:
-        weights = torch.ones(a.num_edges, device=a.device)
-    row = a.row_indices().long()
-    order = torch.argsort(weights, descending=True, stable=True)  # edges come by row and column, so ties stay in order
-    order = order[torch.argsort(row[order], stable=True)]
-    rank = torch.arange(a.num_edges, device=a.device) - a.indptr[row]
-    kept = order[rank < k].sort().values
-    return CSR(offsets(row[kept], a.shape[0]), a.indices[kept], weights[kept], a.shape)
 
 
 def _entries(left, right) -> np.ndarray:
