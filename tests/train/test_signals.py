@@ -22,6 +22,14 @@ from tests.worlds import checkerboard
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """A suite that runs in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Noisy(LightGCN):
     """LightGCN with dropout: it draws from torch's global stream at each batch."""
 
