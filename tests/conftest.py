@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# No wall clock: a busy machine fails no test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # Without a GPU the Triton kernels run in Triton's interpreter; it has to be told before Triton is imported.
 if not torch.cuda.is_available():
