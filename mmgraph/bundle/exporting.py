@@ -77,7 +77,7 @@ def export(
     tables, notes = served(model, graph), []
     with writing(Path(folder), replace) as place:
         cold, modalities = _cold_tower(model, graph, tables, place, distil, onnx, notes, passports or {})
-        user, fold_in = _user_tower(model, tables, place, onnx, reg, background, notes)
+        user, fold_in = _user_tower(model, graph, tables, place, onnx, reg, background, notes)
         popularity, moment = _popularity(graph, half_life)
         write_tables(place, tables.user, tables.video, popularity, torch.zeros(graph.num_videos, dtype=torch.uint8))
         write_history(place, *_history(graph, seen))
@@ -161,8 +161,30 @@ def _cold_tower(
     return facts, {m: Modality(dim=d, passport=found[m]) for m, d in dims.items()}
 
 
+def _same_users(tower: nn.Module, graph: MultimodalGraph, tables: Served, steps: int) -> None:
+    """That the tower gives the users' rows from their histories.
+
+    Raises:
+        TowerError: it does not.
+    """
+    past = graph.histories(max_len=steps, users=torch.arange(min(32, graph.num_users)))
+    some = past.length > 0
+    assert tables.user is not None
+    found = tower(tables.video[past.video[some].clamp_min(0)], past.mask[some], past.time[some])
+    worst = float((found - tables.user[: len(some)][some]).abs().max()) if bool(some.any()) else 0.0
+    if not worst <= 1e-4 * max(1.0, float(tables.user.abs().max())):
+        raise TowerError(f"{type(tower).__name__} gives other rows than the model, by up to {worst:.3g}")
+
+
 def _user_tower(
-    model: Recommender, tables: Served, place: Path, onnx: bool, reg: float, background: float, notes: list[str]
+    model: Recommender,
+    graph: MultimodalGraph,
+    tables: Served,
+    place: Path,
+    onnx: bool,
+    reg: float,
+    background: float,
+    notes: list[str],
 ) -> tuple[TowerFacts | None, FoldIn]:
     """Writes towers/user; what it is, and how the server follows new clicks."""
     if tables.user is None:
@@ -170,14 +192,19 @@ def _user_tower(
         return None, FoldIn(method="clicks")
     dim = tables.video.shape[1]
     free = [{0: "batch", 1: "steps"}] * 2
-    make = getattr(model, "history_tower", None)
+    make: Any = getattr(model, "history_tower", None)
     if make is not None:
-        tower, example = make().cpu(), (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool))
-        times = torch.arange(3, dtype=torch.float64).expand(3, 3).contiguous()
-        write_tower(tower, (*example, times), [*free, free[0]], place / "towers/user", onnx)
-        inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", "time [B, T] float64")
-        facts = TowerFacts(kind="own", inputs=inputs, output=f"[B, {dim}] float32", about="the model's own")
-        return facts, FoldIn(method="tower")
+        tower, steps = make().cpu().eval(), int(getattr(model, "max_len", 50))
+        try:
+            _same_users(tower, graph, tables, steps)
+            times = torch.arange(3, dtype=torch.float64).expand(3, 3).contiguous()
+            example = (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool), times)
+            write_tower(tower, example, [*free, free[0]], place / "towers/user", onnx, max_steps=steps)
+            inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", "time [B, T] float64")
+            facts = TowerFacts(kind="own", inputs=inputs, output=f"[B, {dim}] float32", about="the model's own")
+            return facts, FoldIn(method="tower", steps=steps)
+        except TowerError as error:
+            notes.append(f"user tower: {error}; rows follow new clicks by ridge regression, not as the model would")
     gram = (tables.video.T @ tables.video).cpu()
     tower, products = (RidgeTower(gram, reg, background, products) for products in (False, True))
     example = (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool), torch.zeros(3, dim))

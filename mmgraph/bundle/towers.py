@@ -79,6 +79,7 @@ def write_tower(
     path: Path,
     onnx: bool,
     onnx_module: nn.Module | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> None:
     """Writes ``path``.pt2 and, where asked, ``path``.onnx.
 
@@ -89,12 +90,13 @@ def write_tower(
         path: without an ending.
         onnx: write that too.
         onnx_module: the same function in operations that ONNX has; ``module`` by default.
+        max_steps: the longest history it takes.
 
     Raises:
         TowerError: torch cannot trace the module; the message holds torch's reason.
         ImportError: ``onnx`` without the packages of ``mmgraph[export]``.
     """
-    largest = {"batch": MAX_BATCH, "steps": MAX_STEPS}
+    largest = {"batch": MAX_BATCH, "steps": max_steps}
     dims = {name: torch.export.Dim(name, min=1, max=largest[name]) for free in dynamic for name in free.values()}
     shapes: tuple = tuple({at: dims[name] for at, name in free.items()} for free in dynamic)
     module = module.eval()

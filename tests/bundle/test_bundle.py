@@ -166,6 +166,30 @@ def test_the_user_tower_is_fold_in(content, graph: MultimodalGraph, tmp_path: Pa
     )
 
 
+def test_the_user_tower_of_a_sequential_model_is_its_own(graph: MultimodalGraph, tmp_path: Path):
+    model = trained("SASRec", graph)
+    bundle = export(model, graph, dataset_of(graph), tmp_path / "b", distil=False)
+    assert bundle.manifest.fold_in == FoldIn(method="tower", steps=50), bundle.manifest.notes
+    wanted = model.eval().encode(graph).user.detach()
+    past = graph.histories(max_len=50)
+    found = bundle.tower(bundle.video[past.video.clamp(min=0)], past.mask, past.time)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_a_layer_that_cannot_be_traced_is_said_and_ridge_takes_its_place(graph: MultimodalGraph, tmp_path: Path):
+    bundle = export(trained("GRU4Rec", graph), graph, dataset_of(graph), tmp_path / "b", distil=False)
+    assert bundle.manifest.fold_in.method == "ridge"
+    assert "not as the model would" in " ".join(bundle.manifest.notes)
+
+
+@pytest.mark.parametrize("name", ["DSSM", "MultVAE"])
+def test_cosine_and_vae_heads_are_served_by_their_factors(name: str, graph: MultimodalGraph, tmp_path: Path):
+    model = trained(name, graph).eval()
+    bundle = export(model, graph, dataset_of(graph), tmp_path / "b", distil=False)
+    wanted = recommend(model, graph, [0, 1, 5], k=5)
+    assert torch.equal(bundle.rank(["0", "1", "5"], k=5).video, wanted.video)
+
+
 def test_reading_and_ranking_loads_neither_pyg_nor_transformers_nor_training_code(content):
     heavy = ("torch_geometric", "transformers", "librosa", "ogb")
     ours = tuple(f"mmgraph.{part}" for part in ("models", "train", "nn", "graph", "encoders", "experiment"))

@@ -77,6 +77,10 @@ class Sequential(Recommender):
         """
         return Embeddings(self._states(ordered(people, self)), self.video)
 
+    def history_tower(self) -> nn.Module:
+        """For a bundle: rows of watched videos [B, T, D], mask and time [B, T] -> users [B, D], as ``encode``."""
+        return HistoryTower(evaluating(self.layer), self.scale)
+
     def _steps(self, video: Tensor) -> Tensor:
         return F.embedding(video.clamp_min(0), self.video) * self.scale
 
@@ -88,6 +92,23 @@ class Sequential(Recommender):
     def sampler(self, graph: MultimodalGraph, batch_size: int) -> HistorySampler:
         """Whole histories with a target at every step; ``batch_size`` counts targets."""
         return HistorySampler(graph, batch_size, self.max_len, draws=self.objective.draws)
+
+
+class HistoryTower(nn.Module):
+    """A temporal layer over rows that are given, in place of a table of its own.
+
+    Args:
+        layer: of the model.
+        scale: of the rows.
+    """
+
+    def __init__(self, layer: TemporalLayer, scale: float) -> None:
+        super().__init__()
+        self.layer, self.scale = layer, scale
+
+    def forward(self, videos: Tensor, mask: Tensor, time: Tensor) -> Tensor:
+        """[B, D] of videos [B, T, D], oldest first, padding last."""
+        return self.layer(videos * self.scale, mask, time)
 
 
 def next_video_loss(

@@ -55,7 +55,8 @@ def lengths(mask: Tensor) -> Tensor:
     """
     length = mask.sum(1)
     step = torch.arange(mask.shape[1], device=mask.device)
-    if not torch.equal(mask, step < length.unsqueeze(1)):
+    # a traced graph cannot ask: who exports a layer sees to it
+    if not torch.compiler.is_exporting() and not torch.equal(mask, step < length.unsqueeze(1)):
         raise ValueError("mask must be True for the first steps of each row and False after: padding goes last")
     return length
 
@@ -65,7 +66,7 @@ def last_step(states: Tensor, mask: Tensor) -> Tensor:
     length = mask.sum(1)
     if not states.shape[1]:
         return states.new_zeros(states.shape[0], states.shape[2])
-    last = states[torch.arange(len(states), device=states.device), (length - 1).clamp_min(0)]
+    last = states[torch.arange(states.shape[0], device=states.device), (length - 1).clamp_min(0)]
     return last * (length > 0).unsqueeze(1)
 
 
