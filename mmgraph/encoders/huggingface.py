@@ -21,6 +21,13 @@ Pooling = Literal["mean", "cls"]
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _LOOK_UP_SECONDS = 10.0
+# What a network's first input says of it.
+_KINDS: dict[str, Tower] = {
+    "input_ids": "text",
+    "pixel_values": "vision",
+    "input_values": "audio",
+    "input_features": "audio",
+}
 
 
 def find_model(name_or_folder: str | Path) -> str:
@@ -108,9 +115,9 @@ def load_checkpoint(name_or_folder: str | Path, tower: Tower, device: str) -> Ch
     """A model in eval mode without gradients, float32; the named tower of a two-tower model.
 
     Raises:
-        ValueError: the checkpoint lacks weights that the features pass through. transformers would fill them
-            with random numbers and go on; features would then differ from run to run. (A pooler on top is
-            allowed to be missing: it is not used here.)
+        ValueError: it is a model of something else, or the checkpoint lacks weights that the features pass through.
+            transformers would fill them with random numbers and go on; features would then differ from run to run.
+            (A pooler on top is allowed to be missing: it is not used here.)
     """
     from transformers import AutoModel
 
@@ -123,6 +130,9 @@ def load_checkpoint(name_or_folder: str | Path, tower: Tower, device: str) -> Ch
             missing = {name[len(prefix) + 1 :] for name in missing if name.startswith(prefix + ".")}
             model = inner
             break
+    reads = getattr(model, "main_input_name", None)
+    if reads in _KINDS and _KINDS[reads] != tower:
+        raise ValueError(f"{name_or_folder} is a {_KINDS[reads]} model ({type(model).__name__}), not one of {tower}")
     random = sorted(name for name in missing if "pooler" not in name.split("."))
     if random:
         raise ValueError(

@@ -67,8 +67,9 @@ class HuggingFaceText(HuggingFaceEncoder, TextEncoder):
 
     def weights_hash(self) -> str:
         """Hash of the network's weights and of the tokenizer's vocabulary."""
+        weights = super().weights_hash()
         tokenizer = hashlib.sha256(repr(sorted(self._tokenizer.get_vocab().items())).encode()).hexdigest()
-        return hashlib.sha256(f"{super().weights_hash()} {tokenizer}".encode()).hexdigest()
+        return hashlib.sha256(f"{weights} {tokenizer}".encode()).hexdigest()
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -279,7 +279,10 @@ class HuggingFaceVideo(HuggingFaceEncoder, FileEncoder):
 
     @property
     def _frames(self) -> int:
-        return int(self._checkpoint.model.config.num_frames)
+        frames = getattr(self._checkpoint.model.config, "num_frames", None)
+        if frames is None:
+            raise ValueError(f"{self.name_or_folder} is no video model: its configuration has no num_frames")
+        return int(frames)
 
     def decode(self, media: Any) -> Tensor | Partly:
         """[T, 3, H, W]: the processor's pixels."""

@@ -235,3 +235,16 @@ def test_a_device_that_is_not_there_is_named(tiny_vit, device) -> None:
     for encoder in (HuggingFaceImage(tiny_vit, device=device), EfficientNetLite0(device=device)):
         with pytest.raises(ValueError, match=f"device '{device}'"):
             encoder.key()
+
+
+def test_a_model_of_another_medium_is_named(tiny_vit, siglip, tmp_path) -> None:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=len(WORDS), hidden_size=16, max_position_embeddings=16, **SMALL)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    tokenizer(tmp_path, pad_token="<pad>")
+    for encoder, kind in ((HuggingFaceText(tiny_vit), "vision"), (HuggingFaceImage(tmp_path), "text")):
+        with pytest.raises(ValueError, match=f"is a {kind} model .*, not one of"):
+            encoder.key()
+    with pytest.raises(ValueError, match="is no video model"):
+        HuggingFaceVideo(tiny_vit).key()
