@@ -31,7 +31,34 @@ _HOME = {
     "load": "mmgraph.experiment",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+# the rooms of the library, reachable as attributes without an import of their own
+_ROOMS = (
+    *("config", "data", "features", "encoders", "graph", "nn", "losses", "objectives", "ops", "models", "train"),
+    *("recommend", "evaluate", "experiment", "report", "bundle", "serve", "demo", "recipes", "testing"),
+)
+
+__all__ = [
+    "Constraint",
+    "Dataset",
+    "Embeddings",
+    "EvalConfig",
+    "Experiment",
+    "FitConfig",
+    "MultimodalGraph",
+    "Recommender",
+    "Split",
+    "__version__",
+    "audience_ids",
+    "build_graph",
+    "evaluate_test",
+    "fit",
+    "load",
+    "predict",
+    "recommend_ids",
+    "run",
+    "save",
+    "similar_ids",
+]
 
 if TYPE_CHECKING:
     from mmgraph.data import Dataset as Dataset
@@ -58,4 +85,14 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(__import__(_HOME[name], fromlist=[name]), name)
-    raise AttributeError(f"module 'mmgraph' has no attribute {name!r}; it exports {', '.join(_HOME)}")
+    if name in _ROOMS:
+        return __import__(f"mmgraph.{name}", fromlist=[name])
+    if name.startswith("__"):  # what other programs ask every module for
+        raise AttributeError(f"module 'mmgraph' has no attribute {name!r}")
+    from mmgraph.config import did_you_mean
+
+    raise AttributeError(f"module 'mmgraph' has no attribute {name!r}{did_you_mean(name, [*_HOME, *_ROOMS])}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])

@@ -70,7 +70,7 @@ class Encoding:
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Features:
     """The features of one modality, one row a video.
 
@@ -106,6 +106,10 @@ class Features:
             values = values.masked_fill(~present[:, None], 0)
         object.__setattr__(self, "values", finite_matrix(values, "features"))
         object.__setattr__(self, "present", present)
+
+    def __repr__(self) -> str:
+        rows, width = self.values.shape
+        return f"Features({rows} x {width}, {int(self.present.sum())} present)"
 
     @classmethod
     def of(cls, values: Any, present: Any = None) -> Features:

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from mmgraph.data.split.expected import expect_split
 from mmgraph.evaluate.evalconfig import EvalConfig
 from mmgraph.evaluate.evaluation import Evaluation, Opening
 from mmgraph.evaluate.full import FullRanking, Known, Ranked
@@ -226,6 +227,8 @@ def evaluate_test(
         SealedTestError: this experiment has opened this split's test before.
     """
     config, device = _config(config), _device(device)
+    expect_split(split, "evaluate_test")
+    _check(model, graph, None)  # before the test is opened for nothing
     if not isinstance(experiment, str):
         raise TypeError(f"experiment must be the name to record the opening under, got {type(experiment).__name__}")
     chosen = _candidates(candidates)

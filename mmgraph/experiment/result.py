@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
 import os
@@ -100,6 +101,26 @@ class Result(BaseModel):
     def opened(self) -> int:
         """How often this protocol's test had been opened in this place, this run's opening included."""
         return sum(int(entry.get("times", 1)) for entry in self.openings)
+
+    def __repr__(self) -> str:
+        shown = [name for name in ("recall@20", "ndcg@20") if name in self.test.get("all", {})]
+        shown = shown or list(self.test.get("all", {}))[:2]
+        told = ", ".join(f"{name} {self.test['all'][name]:.4f}" for name in shown)
+        return f"Result({self.experiment!r}, seed {self.seed}, {self.protocol}: test {told})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Groups down, metrics across, as notebooks show it."""
+        names = list(dict.fromkeys(name for metrics in self.test.values() for name in metrics))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *names))
+        rows = "".join(
+            f"<tr><th>{html.escape(group)}</th>"
+            + "".join(f"<td>{metrics[name]:.4f}</td>" if name in metrics else "<td>–</td>" for name in names)
+            + "</tr>"
+            for group, metrics in self.test.items()
+        )
+        return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def metric(self, name: str, group: str = "all", stage: str = "test") -> float:
         """One number.

@@ -118,6 +118,9 @@ def run(
         ValueError: ``resume``, but the folder holds a run of another identity; the message says what differs.
         FolderInUse: (a ValueError) another process runs it right now.
     """
+    if not isinstance(experiment, Experiment):
+        fix = "Experiment(name=…, split=…, model=…)"
+        raise TypeError(f"run takes an Experiment, got a {type(experiment).__name__}: {fix}")
     if resume and overwrite:
         raise ValueError("resume goes on with what is there, overwrite starts over: say one of them")
     directory = run_folder(experiment, seed, out)

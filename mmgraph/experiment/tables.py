@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmgraph.experiment.result import Result
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
 
@@ -99,6 +100,32 @@ class ResultTable:
         for line in self._grid("[bold]{}[/bold]", "±"):
             out.add_row(*line)
         return out
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row an experiment: ``model``, each metric's mean and ``<metric> std``, ``seeds``; needs no pyarrow.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        rows = []
+        for name, cells in self.rows.items():
+            row: dict[str, Any] = {"model": name}
+            for metric, cell in zip(self.metrics, cells, strict=True):
+                row |= {metric: cell.mean, f"{metric} std": cell.std}
+            rows.append(row | {"seeds": self.seeds[name]})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it; the highest of each column in bold."""
+        from html import escape
+
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *self.metrics, "seeds"))
+        lines = [[escape(cell) for cell in line] for line in self._grid("\x02{}\x03", "±")]
+        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
+        body = body.replace("\x02", "<b>").replace("\x03", "</b>")
+        return f"<p>{escape(self.title)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __str__(self) -> str:
         return self.markdown()

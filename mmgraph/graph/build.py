@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 import torch
 
+from mmgraph.data.split.expected import expect_split
+
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -43,6 +45,7 @@ def build_graph(
     """
     from mmgraph.graph.multimodal import INTERACTS, MultimodalGraph
 
+    expect_split(split, "build_graph")
     dataset = split.dataset
     seen = split.seen(stage)
     graph = MultimodalGraph()

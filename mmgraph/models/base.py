@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmgraph.config import did_you_mean
+from mmgraph.data import Dataset, Split
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
 from mmgraph.models.fold_in import profile_rows, ridge_users
 from mmgraph.models.settings import check_settings
@@ -152,9 +154,28 @@ class Recommender(nn.Module):
         out = super().__new__(cls)
         names = list(inspect.signature(cls.__init__).parameters)[1:]  # the first is the graph, where there is one
         given = dict(zip(names, args, strict=False)) | kwargs
+        cls._refuse(names, given)
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
         check_settings(cls.__name__, out.made_with)
         return out
+
+    @classmethod
+    def _refuse(cls, names: list[str], given: dict[str, Any]) -> None:
+        """What is no graph where the graph goes, and a misspelt argument, in words that name the fix."""
+        graph = given.get(names[0]) if names else None
+        if isinstance(graph, (Split, Dataset)):
+            fix = "build_graph(split)" if isinstance(graph, Split) else "build_graph(global_time_split(dataset))"
+            raise TypeError(f"{cls.__name__} takes a graph, got a {type(graph).__name__}: give it {fix}")
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            for name in given:
+                if name not in names:
+                    raise TypeError(f"{cls.__name__} has no argument {name!r}{did_you_mean(name, names[1:])}")
+
+    def __repr__(self) -> str:
+        """The class, the arguments it was made with, and its size; `print(list(model.children()))` shows the layers."""
+        told = ", ".join(f"{name}={_short(value)}" for name, value in self.made_with.items())
+        return f"{type(self).__name__}({told}): {sum(p.numel() for p in self.parameters()):,} parameters"
 
     def __init__(self, head: Head | None = None, objective: Objective | None = None) -> None:
         super().__init__()
@@ -301,3 +322,8 @@ def chosen_modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> l
     if not names or any(m not in graph.modalities for m in names):
         raise ValueError(f"modalities {names} asked for, but this graph has {graph.modalities}")
     return names
+
+
+def _short(value: Any) -> str:
+    text = f"tensor {list(value.shape)}" if isinstance(value, Tensor) else " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -88,6 +88,7 @@ def fit(
             there, or the model has nothing to train.
         WriteFailed: (an OSError) the disk is full, for one; the file is named, and the checkpoint before it is whole.
     """
+    _expect(model, graph)
     config = _checked(config, seed, validate)
     folder = None if directory is None else make_folder(directory)
     device = open_device(config.device)
@@ -105,6 +106,14 @@ def fit(
     return report
 
 
+def _expect(model: Any, graph: Any) -> None:
+    if isinstance(model, type) or not isinstance(model, Recommender):
+        name = f"the class {model.__name__}: make it, as {model.__name__}(graph)" if isinstance(model, type) else ""
+        raise TypeError(f"fit takes a model first, got {name or f'a {type(model).__name__}'}")
+    if not hasattr(graph, "num_users") or not hasattr(graph, "seen") or callable(graph.seen):
+        raise TypeError(f"fit takes a graph second, got a {type(graph).__name__}: make one with build_graph(split)")
+
+
 def _checked(config: FitConfig | None, seed: int, validate: Validate | None) -> FitConfig:
     config = FitConfig() if config is None else config
     if not isinstance(config, FitConfig):
@@ -113,6 +122,9 @@ def _checked(config: FitConfig | None, seed: int, validate: Validate | None) -> 
         raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
     if config.schedule is not None and config.schedule.needs_validation and validate is None:
         raise ValueError(f"{config.schedule!r} reads {config.monitor!r}, so fit needs `validate`")
+    if validate is not None and not callable(validate):
+        where = "; the settings go by name, config=" if isinstance(validate, FitConfig) else ""
+        raise TypeError(f"validate must be a function of the model, got a {type(validate).__name__}{where}")
     names = getattr(validate, "metrics", None)
     if names is not None and config.monitor not in names:
         raise KeyError(f"monitor {config.monitor!r} is not among the validation metrics {sorted(names)}")
