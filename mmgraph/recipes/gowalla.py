@@ -21,6 +21,13 @@ def gowalla() -> Split:
     return published_split(dataset, column="split", name="gowalla-lightgcn")
 
 
+def gowalla_published() -> Split:
+    """The same as published: before the test, valid is part of the graph, and masked."""
+    folder = data_root() / "gowalla"
+    dataset = read_lightgcn(folder / "train.txt", folder / "test.txt", valid=folder / "valid.txt", name="gowalla")
+    return published_split(dataset, column="split", seen_at_test="train+valid", name="gowalla-lightgcn")
+
+
 def popularity() -> Experiment:
     """The most visited places."""
     return Experiment(name="gowalla-popularity", split=gowalla, model=Popularity)
