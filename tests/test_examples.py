@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.name)
@@ -24,6 +24,21 @@ def test_example_runs(script, tmp_path, monkeypatch, capsys):
     namespace = runpy.run_path(str(script), run_name="example")
     namespace["main"]()
     assert capsys.readouterr().out.strip(), "an example shows something"
+
+
+# what the page's model has to survive
+TRAINED = """
+import polars as pl
+from mmgraph.data import Dataset, random_split
+from mmgraph.graph import build_graph
+from mmgraph.train import FitConfig, fit
+
+pairs = [(u, v) for u in range(9) for v in range(9) if (u + v) % 2]
+pairs = pl.DataFrame(pairs, schema=["user_id", "video_id"], orient="row")
+graph = build_graph(random_split(Dataset.from_frames(pairs)))
+report = fit(LastGCN(graph, embedding_dim=4), graph, config=FitConfig(epochs=5, learning_rate=0.1))
+assert report.history[-1]["loss/bpr"] < report.history[0]["loss/bpr"]
+"""
 
 
 def blocks(page: Path) -> str:
@@ -46,7 +61,7 @@ def test_code_of_the_docs_runs(page, tmp_path, media_folder):
     if '"DATA' in blocks(page):
         shutil.copytree(media_folder, tmp_path / "DATA")
     script = tmp_path / "page.py"
-    script.write_text(blocks(page))
+    script.write_text(blocks(page) + (TRAINED if page.name == "CONTRIBUTING.md" else ""))
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
