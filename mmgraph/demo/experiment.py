@@ -51,7 +51,7 @@ def demo_experiment(folder: str | Path) -> Experiment:
         name="hybrid",
         split=functools.partial(split_of, str(folder)),
         model=Hybrid,
-        fit=FitConfig(epochs=12, batch_size=1024, learning_rate=1e-3, patience=4),
+        fit=FitConfig(epochs=12, batch_size=1024, learning_rate=1e-3, patience=2),
         evaluate=EvalConfig(k=(20,), groups=("warm", "cold"), auc=False),
         seeds=(0,),
     )
