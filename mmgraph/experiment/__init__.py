@@ -21,7 +21,7 @@ from mmgraph.experiment.running import (
     train,
 )
 from mmgraph.experiment.saved import CodeNeeded, Saved, load, save
-from mmgraph.experiment.significance import Comparison, compare, holm
+from mmgraph.experiment.significance import Comparison, compare, compare_family, holm
 from mmgraph.experiment.space import Choice, Integer, Tuning, Uniform
 from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress
 from mmgraph.experiment.tables import ResultTable, table
@@ -48,6 +48,7 @@ __all__ = [
     "Tuning",
     "Uniform",
     "compare",
+    "compare_family",
     "describe",
     "extract",
     "finished",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from mmgraph.experiment.result import Result
+
+ALPHA = 0.05  # two-sided, of intervals and verdicts
+POWER = 0.8  # of the smallest difference that is said to be detectable
+
+
+class CannotPair(ValueError):
+    """The two sides have no users or no seeds in common, so nothing is paired."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +25,7 @@ class Comparison:
     """a against b on one metric. Every p-value is two-sided.
 
     Two questions, two units of chance. *Over users*: would another sample of users show the same sign? *Over
-    seeds*: would another initialisation? A claim needs both.
+    seeds*: would another initialisation? ``interval``, ``p`` and ``verdict`` take both into account.
 
     Attributes:
         metric, group, stage: what was compared.
@@ -30,6 +39,13 @@ class Comparison:
         seeds: number of seeds compared; a side with one seed stands against each seed of the other.
         p_seeds: paired t-test over seeds; NaN with fewer than two.
         p_seeds_permutation: exact sign-flip test over seeds; it cannot fall below 2 / 2^seeds.
+        interval: 95 % interval of the difference from the variance over users and over seeds; see :func:`paired_test`.
+            One seed has no variance to add: the interval is then over users alone.
+        p: p-value of the test that belongs to ``interval``.
+        p_adjusted: p after Holm over the family it was tested in; p itself for one comparison alone.
+        dz: effect size, Cohen's d_z = mean(d) / sd(d) over users.
+        detectable: the smallest true difference that a test like this one finds in 80 % of all samples:
+            (t_0.975 + t_0.8) · standard error, 2.8 · sd / √n where there are many users and one seed.
     """
 
     metric: str
@@ -47,6 +63,18 @@ class Comparison:
     seeds: int
     p_seeds: float
     p_seeds_permutation: float
+    interval: tuple[float, float]
+    p: float
+    p_adjusted: float
+    dz: float
+    detectable: float
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "tie"]:
+        """Of a: ``better`` or ``worse`` where ``p_adjusted`` is below 5 %, else ``tie``."""
+        if not self.p_adjusted < ALPHA:  # NaN is a tie too
+            return "tie"
+        return "better" if self.difference > 0 else "worse"
 
     def __str__(self) -> str:
         return (
@@ -54,7 +82,9 @@ class Comparison:
             f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}] over {self.users} users: "
             f"p = {self.p_users:.2g} (paired t-test), {self.p_permutation:.2g} (permutation); "
             f"over {self.seeds} seeds: p = {self.p_seeds:.2g} (paired t-test), "
-            f"{self.p_seeds_permutation:.2g} (permutation)"
+            f"{self.p_seeds_permutation:.2g} (permutation); "
+            f"over both [{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], p = {self.p:.2g}, d_z = {self.dz:.2f}, "
+            f"detectable from {self.detectable:.4f}: {self.verdict}"
         )
 
 
@@ -94,35 +124,119 @@ def compare(
     protocols = {r.protocol for r in (*a, *b)}
     if len(protocols) > 1:
         raise ValueError(f"numbers under different protocols do not compare: {sorted(protocols)}")
-    users, value_a = _user_means(a, metric, group, stage)
-    others, value_b = _user_means(b, metric, group, stage)
-    if not np.array_equal(users, others):
-        raise ValueError(f"the two sides were measured on different users ({len(users)} and {len(others)})")
-    d = value_a - value_b
-    d = d[~np.isnan(d)]
+    users, by_seed = paired_differences(a, b, metric, group, stage)
+    d = by_seed.mean(0)
     t, p = paired_t_test(d)
-    flipped, resampled = _resample(d, resamples, seed)
-    observed = abs(d.mean())
-    permutation = (1 + int((np.abs(flipped) >= observed - 1e-15).sum())) / (1 + resamples)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    by_seed = _seed_differences(a, b, metric, group, stage)
+    low, high = _bootstrap(d, resamples, seed)
+    seeds = _seed_differences(a, b, metric, group, stage)
+    test = paired_test(by_seed)
+    sd = float(np.std(d, ddof=1)) if users > 1 else math.nan
+    difference = float(d.mean())
     return Comparison(
         metric,
         group,
         stage,
         float(np.mean([r.metric(metric, group, stage) for r in a])),
         float(np.mean([r.metric(metric, group, stage) for r in b])),
-        float(d.mean()),
-        len(d),
+        difference,
+        users,
         t,
         p,
-        permutation,
-        float(low),
-        float(high),
-        len(by_seed),
-        paired_t_test(by_seed)[1],
-        _exact_sign_flip(by_seed),
+        _sign_flip(d, resamples, seed),
+        low,
+        high,
+        len(seeds),
+        paired_t_test(seeds)[1],
+        _exact_sign_flip(seeds),
+        (float(difference - test.margin), float(difference + test.margin)),
+        float(test.p),
+        float(test.p),
+        _effect_size(difference, sd),
+        float(test.detectable),
     )
+
+
+def compare_family(
+    a: Sequence[Result],
+    others: Mapping[str, Sequence[Result]],
+    metric: str = "recall@20",
+    *,
+    group: str = "all",
+    stage: str = "test",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Comparison]:
+    """:func:`compare` of a with each of several others, Holm's correction over all of them in ``p_adjusted``.
+
+    The family is what is passed: name it before the numbers are looked at, and leave none out afterwards.
+
+    Args:
+        a: results of one experiment, one per seed.
+        others: name -> results of another.
+        metric, group, stage, resamples, seed: as of :func:`compare`.
+
+    Raises:
+        ValueError, KeyError: as :func:`compare` does.
+    """
+    options = {"group": group, "stage": stage, "resamples": resamples, "seed": seed}
+    found = {name: compare(a, b, metric, **options) for name, b in others.items()}
+    adjusted = holm([c.p for c in found.values()])
+    return {name: replace(c, p_adjusted=p) for (name, c), p in zip(found.items(), adjusted, strict=True)}
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What :func:`paired_test` finds; each of the shape of the leading dimensions.
+
+    Attributes:
+        p: two-sided p-value.
+        margin: half the width of the 95 % interval.
+        detectable: smallest difference found with 80 % power.
+    """
+
+    p: np.ndarray
+    margin: np.ndarray
+    detectable: np.ndarray
+
+
+def paired_test(d: np.ndarray) -> PairedTest:
+    """t-test of mean difference 0 with users and seeds both drawn at random. With one seed it is the paired t-test.
+
+    With d_su = μ + user_u + seed_s + rest_su, the variance of the mean over S seeds and n users is
+    var(user means) / n + max(0, var(seed means) / S - var(rest) / (n S)): what the seeds add beyond the noise that the
+    user means hold already. Degrees of freedom after Satterthwaite.
+
+    Args:
+        d: differences [..., S, n]; leading dimensions are further data sets.
+    """
+    from scipy.stats import t as student
+
+    seeds, users = d.shape[-2:]
+    mean = d.mean((-2, -1))
+    if users < 2:
+        nothing = np.full_like(mean, np.nan)
+        return PairedTest(nothing, nothing, nothing)
+    over_users = d.mean(-2)
+    of_users = over_users.var(-1, ddof=1) / users
+    of_seeds = np.zeros_like(of_users)
+    if seeds > 1:
+        over_seeds = d.mean(-1)
+        rest = d - over_users[..., None, :] - over_seeds[..., None] + mean[..., None, None]
+        noise = (rest**2).sum((-2, -1)) / ((users - 1) * (seeds - 1))
+        of_seeds = np.maximum(0, over_seeds.var(-1, ddof=1) / seeds - noise / (users * seeds))
+    error = np.sqrt(of_users + of_seeds)
+    spread = of_users**2 / (users - 1) + of_seeds**2 / max(1, seeds - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(spread > 0, (of_users + of_seeds) ** 2 / spread, users - 1)
+        t = np.where(mean == 0, 0.0, np.abs(mean) / error)
+    quantile = student.ppf(1 - ALPHA / 2, freedom)
+    return PairedTest(2 * student.sf(t, freedom), quantile * error, (quantile + student.ppf(POWER, freedom)) * error)
+
+
+def _effect_size(mean: float, sd: float) -> float:
+    if sd == 0:
+        return math.copysign(math.inf, mean) if mean else 0.0
+    return mean / sd
 
 
 def paired_t_test(differences: np.ndarray) -> tuple[float, float]:
@@ -130,16 +244,15 @@ def paired_t_test(differences: np.ndarray) -> tuple[float, float]:
 
     Differences that are all equal have no spread: p is 0, or 1 where they are all zero.
     """
-    from scipy.special import stdtr
+    from scipy.stats import ttest_1samp
 
-    n = len(differences)
-    if n < 2:
+    if len(differences) < 2:
         return math.nan, math.nan
-    mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    if sd == 0:
+    if np.ptp(differences) == 0:
+        mean = float(differences[0])
         return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
-    t = mean / (sd / math.sqrt(n))
-    return t, float(2 * stdtr(n - 1, -abs(t)))
+    t, p = ttest_1samp(differences, 0)
+    return float(t), float(p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -155,52 +268,105 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return out
 
 
-def _user_means(results: Sequence[Result], metric: str, group: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
-    users, total = None, 0.0
-    for result in results:
-        frame = result.per_user(group, stage)
-        if metric not in frame.columns or not len(frame):
-            raise KeyError(
-                f"{result.experiment} has no per-user {metric!r} in group {group!r}; it has {frame.columns[1:]}"
-            )
-        if users is not None and not np.array_equal(users, frame["user"].to_numpy()):
-            raise ValueError(f"{result.experiment}: its seeds were measured on different users")
-        users = frame["user"].to_numpy()
-        total = total + frame[metric].to_numpy()
-    assert users is not None
-    return users, np.asarray(total / len(results))
+def paired_differences(
+    a: Sequence[Result], b: Sequence[Result], metric: str, group: str, stage: str
+) -> tuple[int, np.ndarray]:
+    """Number of users and a's values minus b's, [seeds, users], seeds and users ascending; users with NaN left out.
+
+    Where a user has several rows (requests), they count as one: their mean.
+
+    Raises:
+        CannotPair: (a ValueError) seeds or users differ, or no user has a value of both.
+        KeyError: no per-user values of this metric.
+    """
+    pairs = _pairs(a, b)
+    users, rows = None, []
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for pair in pairs:
+        for result in pair:
+            if id(result) not in known:
+                known[id(result)] = _values(result, metric, group, stage)
+        for result in pair:
+            here = known[id(result)][0]
+            if users is not None and not np.array_equal(users, here):
+                raise CannotPair(
+                    f"{result.experiment} {result.seed}: measured on different users ({len(users)} and {len(here)})"
+                )
+            users = here
+        rows.append(known[id(pair[0])][1] - known[id(pair[1])][1])
+    d = np.stack(rows)
+    d = d[:, ~np.isnan(d).any(0)]
+    if not d.shape[1]:
+        raise CannotPair(f"no user of group {group!r} on {stage} has a value of {metric!r} on both sides")
+    return d.shape[1], d
+
+
+def _values(result: Result, metric: str, group: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
+    frame = result.per_user(group, stage)
+    if metric not in frame.columns or not len(frame):
+        raise KeyError(f"{result.experiment} has no per-user {metric!r} in group {group!r}; it has {frame.columns[1:]}")
+    if frame["user"].n_unique() < len(frame):
+        frame = frame.group_by("user").agg(pl.col(metric).mean()).sort("user")
+    return frame["user"].to_numpy(), frame[metric].to_numpy()
+
+
+def _pairs(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """By seed, ascending; a side of one seed stands against each seed of the other."""
+    of_a, of_b = {r.seed: r for r in a}, {r.seed: r for r in b}
+    if len(of_b) == 1:
+        of_b = dict.fromkeys(of_a, next(iter(of_b.values())))
+    elif len(of_a) == 1:
+        of_a = dict.fromkeys(of_b, next(iter(of_a.values())))
+    if of_a.keys() != of_b.keys():
+        raise CannotPair(f"seeds do not pair: {sorted(of_a)} against {sorted(of_b)}")
+    return [(of_a[seed], of_b[seed]) for seed in sorted(of_a)]
 
 
 def _seed_differences(a: Sequence[Result], b: Sequence[Result], metric: str, group: str, stage: str) -> np.ndarray:
-    value_a = {r.seed: r.metric(metric, group, stage) for r in a}
-    value_b = {r.seed: r.metric(metric, group, stage) for r in b}
-    if len(b) == 1:
-        value_b = dict.fromkeys(value_a, next(iter(value_b.values())))
-    elif len(a) == 1:
-        value_a = dict.fromkeys(value_b, next(iter(value_a.values())))
-    if value_a.keys() != value_b.keys():
-        raise ValueError(f"seeds do not pair: {sorted(value_a)} against {sorted(value_b)}")
-    return np.array([value_a[s] - value_b[s] for s in sorted(value_a)])
+    return np.array([x.metric(metric, group, stage) - y.metric(metric, group, stage) for x, y in _pairs(a, b)])
 
 
-def _resample(d: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of sign-flipped differences and of bootstrap samples, [resamples] each, in chunks of bounded memory."""
+def _sign_flip(d: np.ndarray, resamples: int, seed: int) -> float:
+    """(1 + how many flipped means reach the observed one) / (1 + resamples), in chunks of bounded memory."""
     random = np.random.default_rng(seed)
-    flipped, resampled = [], []
+    observed, reached = abs(d.mean()), 0
     step = max(1, 4_000_000 // len(d))
     for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        signs = random.integers(0, 2, (rows, len(d)), dtype=np.int8) * 2 - 1
-        flipped.append(signs @ d / len(d))
-        resampled.append(d[random.integers(0, len(d), (rows, len(d)))].mean(1))
-    return np.concatenate(flipped), np.concatenate(resampled)
+        signs = random.integers(0, 2, (min(step, resamples - start), len(d)), dtype=np.int8) * 2 - 1
+        reached += int((np.abs(signs @ d / len(d)) >= observed - 1e-15).sum())
+    return (1 + reached) / (1 + resamples)
+
+
+def _bootstrap(d: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    if np.ptp(d) == 0:  # one user, or a difference that is the same for all
+        return float(d[0]), float(d[0])
+    options: dict[str, Any] = {"random_state": np.random.default_rng(seed)}  # `rng` from scipy 1.15 on
+    found = bootstrap(
+        (d,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, 4_000_000 // len(d)),
+        method="percentile",
+        **options,
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _exact_sign_flip(d: np.ndarray) -> float:
+    from scipy.stats import permutation_test
+
     if len(d) < 2:
         return math.nan
-    if len(d) > 16:  # 65,536 patterns are enough; beyond, draw them
-        signs = np.random.default_rng(0).integers(0, 2, (2**16, len(d))) * 2 - 1
-    else:
-        signs = np.array(np.meshgrid(*[[-1, 1]] * len(d))).reshape(len(d), -1).T
-    return float((np.abs(signs @ d) >= abs(d.sum()) - 1e-12 * np.abs(d).sum()).mean())
+    options: dict[str, Any] = {"random_state": np.random.default_rng(0)}
+    # exact up to 16 seeds, 65,536 patterns; beyond, as many are drawn
+    found = permutation_test(
+        (d,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**16,
+        **options,
+    )
+    return float(found.pvalue)
