@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmgraph.data import Dataset, Entities
+from mmgraph.features import Standardiser
 from mmgraph.recommend import ranking_factors
 from mmgraph.report.charts import COLOURS, sprite_uri
 from mmgraph.report.content import Map, Point
@@ -44,7 +45,9 @@ def video_map(
         most: larger catalogues are drawn from that many videos.
         seed: of the sample and the drawing.
     """
-    video = _places(model, graph)
+    video, what = _places(model, graph), "Where the model puts each video (t-SNE of its rows)"
+    if video is None and graph.modalities:  # scores that are no dot product have no rows
+        video, what = _content(graph), "Videos alike in what they are made of lie near (t-SNE of their features)"
     if video is None or len(video) < _LEAST:
         return None
     rows = torch.arange(len(video))
@@ -63,7 +66,7 @@ def video_map(
         for row in (int(rows[at]),)
     ]
     frames = [clips.frame(int(rows[at])) for at in kept] if clips.pictures else []
-    note = f"Where the model puts each video (t-SNE of its rows){groups_about}."
+    note = f"{what}{groups_about}."
     if bool(new.any()):
         note += " A ring marks a new video: no click has drawn it anywhere, what it is made of alone places it."
     if len(points) < len(video):
@@ -82,6 +85,13 @@ def _places(model: Recommender, graph: MultimodalGraph) -> torch.Tensor | None:
     model.eval()
     factors = ranking_factors(model, model.encode(graph))
     return None if factors is None else factors.video.float().cpu()
+
+
+def _content(graph: MultimodalGraph) -> torch.Tensor:
+    """Features side by side, each modality standardised to rows of norm 1; 0 where it is missing."""
+    known = [graph.features(name) for name in graph.modalities]
+    scaled = [Standardiser.fit(f.values, f.present)(f.values, f.present, unit=True) for f in known]
+    return torch.cat(scaled, 1).float().cpu()
 
 
 def _groups(graph: MultimodalGraph, dataset: Dataset, new: Sequence[bool]) -> tuple[list[str], str]:
