@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DEATHS = 3  # a setting whose workers died so often (out of memory, say) is given up
+DEATHS = 20  # a setting whose workers died so often (out of memory, say) is given up; fewer may be chance
 _POLL = 0.2  # seconds between two looks at a study whose free slots wait for others' results
 
 
