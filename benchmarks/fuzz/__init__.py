@@ -1,0 +1,1 @@
+"""Random calls of everything public, with arguments that fit, that may fit, and that cannot."""
