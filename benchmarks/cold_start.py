@@ -22,7 +22,8 @@ from mmgraph.data import Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.graph import build_graph
-from mmgraph.models import CLCRec, ContentMean, ContentModel, ContentVAE
+from mmgraph.models import CLCRec, ContentMean, ContentVAE
+from mmgraph.models.cold import ContentModel
 from mmgraph.train import FitConfig, fit
 
 FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "missing-modality.svg"
