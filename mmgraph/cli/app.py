@@ -10,6 +10,7 @@ import typer
 from mmgraph import __version__
 from mmgraph.cli import shell
 from mmgraph.cli.bench import bench
+from mmgraph.cli.compare import compare
 from mmgraph.cli.demo import demo
 from mmgraph.cli.encode import encode
 from mmgraph.cli.export import export
@@ -21,10 +22,27 @@ from mmgraph.cli.report import report
 from mmgraph.cli.run import run
 from mmgraph.cli.serve import serve
 from mmgraph.cli.status import status
+from mmgraph.cli.table import table
 from mmgraph.cli.tune import tune
 from mmgraph.process import prepare_process
 
-COMMANDS = (demo, run, tune, bench, recommend, report, inspect, encode, export, serve, ingest, status, replay)
+COMMANDS = (
+    demo,
+    run,
+    tune,
+    bench,
+    table,
+    compare,
+    recommend,
+    report,
+    inspect,
+    encode,
+    export,
+    serve,
+    ingest,
+    status,
+    replay,
+)
 
 app = typer.Typer(
     name="mmgraph",

@@ -251,8 +251,8 @@ def paired_t_test(differences: np.ndarray) -> tuple[float, float]:
     if np.ptp(differences) == 0:
         mean = float(differences[0])
         return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
-    t, p = ttest_1samp(differences, 0)
-    return float(t), float(p)
+    found: Any = ttest_1samp(differences, 0)
+    return float(found.statistic), float(found.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

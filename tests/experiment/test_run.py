@@ -516,11 +516,11 @@ def test_table_gives_mean_and_sample_deviation_over_seeds(tmp_path):
     assert shown.rows["my_model"][0].mean == pytest.approx(0.11)
     assert shown.rows["my_model"][0].std == pytest.approx(0.01)
     text = shown.markdown()
-    assert "| my_model | **.1100 ± .0100** | **.5000 ± .0000** | 3 |" in text
-    assert "| pop | .0597 | **.5000** | 1 |" in text  # as high as the other
-    assert "| paper | .0500 | – | – |" in text
+    assert "| my_model | .1100 ± .0100 | .5000 ± .0000 | 3 |" in text  # one user: nothing is shown to be best
+    assert "| pop | .0597 | .5000 | 1 |" in text
+    assert "| paper (quoted; chosen: not said) | .0500 | – | – |" in text
     latex = shown.latex()
-    assert r"my\_model & $\mathbf{.1100 \pm .0100}$" in latex
+    assert r"my\_model & $.1100 \pm .0100$" in latex
     assert latex.count(r"\\") == 4
     assert shown.rich().row_count == 3
     assert str(shown) == text

@@ -19,7 +19,7 @@ def stored(folder, name: str, seed: int, values, *, users=None, protocol: str = 
     frame = pl.DataFrame({"stage": "test", "group": "all", "user": users, "recall@5": np.asarray(values, float)})
     frame.write_parquet(place / "per_user.parquet")
     openings = [{"experiment": name, "times": opened}] if opened else []
-    test = {"all": {"recall@5": float(np.mean(values)), "coverage@5": 0.5}}
+    test = {"all": {"recall@5": float(np.mean(values)), "ndcg@5": 0.5, "coverage@5": 0.5}}
     about = {"config": {}, "environment": {}, "data": {}, "openings": openings}
     return Result(experiment=name, protocol=protocol, seed=seed, valid={}, test=test, **about).save(place)
 
