@@ -206,6 +206,9 @@ def paired_test(d: np.ndarray) -> PairedTest:
     var(user means) / n + max(0, var(seed means) / S - var(rest) / (n S)): what the seeds add beyond the noise that the
     user means hold already. Degrees of freedom after Satterthwaite.
 
+    With few seeds their variance is badly known, and the test is then too ready to find a difference: where the seeds
+    matter, simulated data without one gave up to 15 % in place of 5 % with two seeds, 9 % with three, 7 % with five.
+
     Args:
         d: differences [..., S, n]; leading dimensions are further data sets.
     """
