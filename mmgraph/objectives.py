@@ -20,6 +20,7 @@ from torch import Tensor
 from mmgraph.graph.samplers import Draws
 from mmgraph.losses import bce, bpr, sampled_softmax, softmax_cross_entropy
 from mmgraph.losses.softmax import in_batch_log_q
+from mmgraph.ops import checks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -97,9 +98,10 @@ class Objective:
 
 
 def _at_least(name: str, value: float, least: float, *, above: bool = False) -> None:
-    fine = value > least if above else value >= least
-    if isinstance(value, bool) or not fine:  # NaN compares False too
-        raise ValueError(f"{name} must be {'above' if above else 'at least'} {least:g}, got {value!r}")
+    if name == "negatives":
+        checks.count(value, name, int(least))
+    else:
+        checks.number(value, name, least, above=above)
 
 
 def _needs_rows(objective: Objective, head: Head) -> None:

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the one case of this number")
-    parser.add_argument("--seconds", type=float, default=20.0, help="longest a case may take")
+    parser.add_argument("--seconds", type=float, default=60.0, help="longest a case may take")
     parser.add_argument("--list", action="store_true", help="print each case that neither works nor is refused clearly")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a child forked beside threads would wait for them for ever

@@ -106,8 +106,10 @@ def rows(size: int, shape: Sequence[int] = (6,), *, free: bool = False) -> Domai
     return draw
 
 
-def floats(*shape: int, free: Sequence[int] = (), low: float = -1.0, high: float = 1.0, nan: bool = True) -> Domain:
-    """A float32 tensor; ``free`` are the dimensions that do not hang on other arguments, ``nan``: NaN may be taken."""
+def floats(
+    *shape: int, free: Sequence[int] = (), low: float = -1.0, high: float = 1.0, nan: bool = True, ints: bool = False
+) -> Domain:
+    """A float32 tensor; ``free`` are the dimensions that do not hang on other arguments, ``nan``, ``ints``: taken."""
 
     def draw(chance: random.Random, sense: Sense) -> Value:
         good = low + (high - low) * torch.rand(shape, generator=seeded(chance))
@@ -125,6 +127,8 @@ def floats(*shape: int, free: Sequence[int] = (), low: float = -1.0, high: float
             "text": "numbers",
             "a number": 0.5,
         }
+        if ints:
+            del wrong["int64 numbers"]
         if not nan:
             wrong["a NaN"] = good.index_fill(0, torch.tensor([0]), NAN)
         if len(free) < len(shape):

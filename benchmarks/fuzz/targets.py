@@ -30,6 +30,7 @@ from mmgraph import graph as graphs
 from mmgraph import losses, models, nn, objectives, ops
 from mmgraph.data import Dataset, Features, Vocabulary, global_time_split, random_split, read_csv
 from mmgraph.evaluate import EvalConfig, evaluate
+from mmgraph.graph.multimodal import MultimodalGraph  # before the fork: its import takes seconds
 from mmgraph.models.settings import AT_LEAST_ONE, AT_LEAST_ZERO, NOT_NEGATIVE, POSITIVE, SHARE
 from mmgraph.recommend import predict, recommend, similar
 from mmgraph.testing import checkerboard, twelve_nodes
@@ -91,7 +92,7 @@ TRANSFORMS = (
 )
 
 
-def complete() -> Any:
+def complete() -> MultimodalGraph:
     """A small graph with every edge that a model reads."""
     graph = checkerboard(8)
     for transform in (graphs.ModalityKNN("visual", 2), graphs.ModalityKNN("audio", 2), graphs.UserCoInteraction(2)):
@@ -182,7 +183,7 @@ def layers() -> list[Target]:
         ),
         (graphs.Draws, {"count": whole(0, 3), "power": real(0, 1)}),
         (Cosine, {"warmup": real(0, 2), "floor": real(0, 1, beyond=(-1.0, 2.0))}),
-        (StepDecay, {"gamma": real(0.1, 1, beyond=(0.0, 2.0)), "every": whole(1, 3)}),
+        (StepDecay, {"gamma": one_of([0.5, 1], [0.0, 2.0, float("nan"), "half", []]), "every": whole(1, 3)}),
         (Adam, {"eps": real(0.1, 1, beyond=(0.0, -1.0))}),
     ]
 
@@ -245,7 +246,7 @@ def op_targets() -> list[Target]:
 
     square = matrix((N, N), weighted=True)
     big = one_of([(N, M)], [(N,), (-1, M), (0, 0), "10x7", None, (2.5, M), (True, M)])
-    k = whole(1, 5)
+    k = whole(0, 5)  # a list of none is a list
     return [
         Target(
             "CSR.from_edges",
@@ -303,7 +304,7 @@ def op_targets() -> list[Target]:
             {"scores": floats(E, N, free=(0, 1)), "k": k},
             lambda scores, k: scores.topk(k, 1).values,
         ),
-        Target("knn", lambda x, k: ops.knn(x, k).score, {"x": floats(N, D, free=(0, 1)), "k": k}, nearest),
+        Target("knn", lambda x, k: ops.knn(x, k).score, {"x": floats(N, D, free=(0, 1), ints=True), "k": k}, nearest),
         Target(
             "segment_softmax",
             lambda logits: softmax(fixed(), logits),
@@ -328,7 +329,7 @@ def op_targets() -> list[Target]:
             {
                 "clicks": matrix((N, M)),
                 "seeds": rows(M, (E,), free=True),
-                "k": k,
+                "k": whole(1, 5),
                 "num_walks": whole(1, 4),
                 "length": whole(1, 3),
             }
@@ -345,7 +346,7 @@ def op_targets() -> list[Target]:
             {
                 "a": square,
                 "seeds": one_of([[1, 4, 2], [7]], [[N], [-1], [0.5], "a", [True, False]]),
-                "fanouts": one_of([(2,), (2, 3)], [(0,), (-1,), ("2",), 3, (2.5,)]),
+                "fanouts": one_of([(2,), (2, 3)], [(-2,), ("2",), 3, (2.5,)]),
                 "generator": generator(),
             },
         ),

@@ -120,6 +120,8 @@ class Vocabulary:
         """
         if isinstance(rows, Tensor):
             rows = rows.detach().cpu().numpy()
+        if not isinstance(rows, Iterable) or isinstance(rows, str):
+            raise TypeError(f"rows must be a list of whole numbers, got {rows!r}")
         index = np.asarray(rows if isinstance(rows, (np.ndarray, Sequence, pl.Series)) else list(rows)).reshape(-1)
         if not index.size:
             return []

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -78,8 +80,7 @@ def histories(
     Raises:
         ValueError: ``before`` on a graph whose edges have no time, or of another length, or max_len < 1.
     """
-    if max_len < 1:
-        raise ValueError(f"max_len must be at least 1, got {max_len}")
+    checks.count(max_len, "max_len")
     events = graph.ordered_events()
     device = events.video.device
     rows = torch.arange(graph.num_users, device=device) if users is None else users.to(device)

@@ -12,7 +12,7 @@ from torch_geometric.data import HeteroData
 
 from mmgraph.data.dataset import Features
 from mmgraph.graph.events import Histories, OrderedEvents, histories, order_events
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, checks
 from mmgraph.ops.csr import Norm
 
 EdgeType = tuple[str, str, str]
@@ -176,6 +176,10 @@ class MultimodalGraph(HeteroData):
             KeyError: an edge type the graph does not have.
         """
         types = [self._edge_type(name) for name in _listed(edge_types)]
+        if not types:
+            raise ValueError("edge_types is empty: name at least one")
+        if norm not in ("sym", "row", None):
+            raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
         stores = [self[t] for t in types]
         sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
         counts = tuple(int(self[t].num_nodes) for t in self.node_types)
@@ -262,6 +266,8 @@ class MultimodalGraph(HeteroData):
         store = out[INTERACTS]
         store.edge_index = torch.cat([old.edge_index, torch.stack([user, video])], 1)
         if "time" in old and time is not None:
+            if time.shape != user.shape or time.is_complex():
+                raise ValueError(f"time must be [{len(user)}] seconds, got {time.dtype} {list(time.shape)}")
             store.time = torch.cat([old.time, time.to(old.time)])
         if "weight" in old:
             new = torch.ones(len(user)) if weight is None else weight
@@ -289,6 +295,8 @@ class MultimodalGraph(HeteroData):
             KeyError: a modality the graph does not have.
             ValueError: matrices of differing length, or a width other than the graph's.
         """
+        if count is not None:
+            checks.count(count, "count", 0)
         sizes = {m: len(f.values) for m, f in features.items()}
         n = count if count is not None else next(iter(sizes.values()), 0)
         if any(size != n for size in sizes.values()):
@@ -302,7 +310,8 @@ class MultimodalGraph(HeteroData):
             node, link = self[modality], self["video", "has", modality].edge_index
             if new.values.shape[1] != node.x.shape[1]:
                 raise ValueError(f"{modality}: width {new.values.shape[1]}, but the graph's is {node.x.shape[1]}")
-            rows = new.present.nonzero().flatten()
+            present = checks.flags(new.present, n, f"features[{modality!r}].present")
+            rows = present.nonzero().flatten()
             ids = torch.arange(len(rows), device=link.device) + node.x.shape[0]
             out[modality].x = torch.cat([node.x, new.values[rows].to(node.x)])
             edges = torch.cat([link, torch.stack([rows.to(link.device) + start, ids])], 1)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 
 def info_nce(
     anchor: Tensor,
@@ -35,6 +37,9 @@ def info_nce(
     Returns:
         Scalar; 0, with gradient 0, when B is 0.
     """
+    anchor = checks.numbers(anchor, (None, None), "anchor")
+    positive = checks.numbers(positive, anchor.shape, "positive") if among is None else positive
+    checks.number(temperature, "temperature", 0, above=True)
     if not len(anchor):
         return anchor.sum() * 0.0
     table, own = (positive, torch.arange(len(anchor), device=anchor.device)) if among is None else among
@@ -56,6 +61,7 @@ def moment_alignment(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: [n, D]; rows need not correspond.
     """
+    a, b = checks.numbers(a, (None, None), "a"), checks.numbers(b, (None, None), "b")
     return (a.mean() - b.mean()).abs() + (a.var() - b.var()).abs()
 
 

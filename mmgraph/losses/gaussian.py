@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 
 def multinomial_nll(logits: Tensor, counts: Tensor) -> Tensor:
     """Multinomial negative log-likelihood of whole rows: −mean_b Σ_v x_bv ln softmax(ŷ_b)_v.
@@ -17,6 +19,8 @@ def multinomial_nll(logits: Tensor, counts: Tensor) -> Tensor:
         logits: [B, V].
         counts: x, [B, V], zeros and ones or weights.
     """
+    logits = checks.numbers(logits, (None, None), "logits")
+    counts = checks.numbers(counts, logits.shape, "counts", bools=True)
     return -(F.log_softmax(logits, dim=1) * counts).sum(1).mean()
 
 
@@ -37,6 +41,8 @@ def kl_gaussian(
         prior_mean, prior_log_var: broadcastable to [B, D]; 0 where None.
         weight: factors on the rows' values before the mean, [B].
     """
+    mean = checks.numbers(mean, None, "mean")
+    log_var = checks.numbers(log_var, mean.shape, "log_var")
     m = torch.zeros_like(mean) if prior_mean is None else prior_mean
     s = torch.zeros_like(log_var) if prior_log_var is None else prior_log_var
     # both variances as exp of differences of logs: no division by a variance that has underflowed

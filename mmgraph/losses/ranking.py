@@ -6,6 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.ops import checks
+
+
+def scored(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [B] or [B, 1] and [B, N] that belong together.
+
+    Raises:
+        TypeError: not floating point.
+        ValueError: other shapes, or no negative.
+    """
+    positive, negative = checks.numbers(positive, None, "positive"), checks.numbers(negative, None, "negative")
+    if positive.dim() not in (1, 2) or positive.shape[1:] not in ((), (1,)):
+        raise ValueError(f"positive must be [B] or [B, 1], got {list(positive.shape)}, negative {list(negative.shape)}")
+    if negative.dim() != 2 or negative.shape[0] != positive.shape[0] or (len(positive) and not negative.shape[1]):
+        raise ValueError(f"negative must be [{len(positive)}, N] like positive, N >= 1, got {list(negative.shape)}")
+    return positive, negative
+
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     """Bayesian personalised ranking: −mean ln σ(ŷ_ui − ŷ_uj).
@@ -17,6 +34,7 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
         positive: scores of chosen videos, [B] or [B, 1].
         negative: scores of sampled videos, [B, N].
     """
+    positive, negative = scored(positive, negative)
     return F.softplus(negative - positive.reshape(-1, 1)).mean()
 
 
@@ -30,6 +48,7 @@ def bce(positive: Tensor, negative: Tensor) -> Tensor:
         positive: logits of chosen videos, [B] or [B, 1].
         negative: logits of sampled videos, [B, N].
     """
+    positive, negative = scored(positive, negative)
     return torch.cat([F.softplus(-positive.flatten()), F.softplus(negative.flatten())]).mean()
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmgraph.ops import log_q
+from mmgraph.losses.ranking import scored
+from mmgraph.ops import checks, log_q
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -31,6 +32,11 @@ def softmax_cross_entropy(state: Tensor, table: Tensor, target: Tensor) -> Tenso
     Returns:
         Scalar; 0 (with gradient 0) when N is 0.
     """
+    state = checks.numbers(state, (None, None), "state")
+    table = checks.numbers(table, (None, state.shape[1]), "table")
+    target = checks.rows(target, len(table), "target")
+    if target.shape != state.shape[:1]:
+        raise ValueError(f"target must be [{len(state)}], a row of the table for each state, got {list(target.shape)}")
     if not len(state):
         return state.sum() + table.sum() * 0.0
     with_type = state.float() if state.dtype in (torch.bfloat16, torch.float16) else state
@@ -88,6 +94,7 @@ def sampled_softmax(
         log_q_positive: ln q of the chosen videos, [B] or [B, 1]; no correction when None.
         log_q_negative: ln q of the sampled ones, broadcastable to [B, N].
     """
+    positive, negative = scored(positive, negative)
     positive = positive.reshape(-1, 1)
     if log_q_positive is not None:
         positive = positive - log_q_positive.reshape(-1, 1)

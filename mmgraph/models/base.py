@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -126,6 +126,20 @@ class People:
         return clicks
 
 
+def _defaults(cls: type) -> dict[str, Any]:
+    """What the arguments of a class are when left out, those that it hands on to its bases too."""
+    out: dict[str, Any] = {}
+    for kind in reversed(cls.__mro__):
+        if "__init__" in vars(kind):
+            given = inspect.signature(vars(kind)["__init__"]).parameters.values()
+            out |= {p.name: p.default for p in given if p.default is not p.empty}
+    return out
+
+
+def _each(names: Any) -> Sequence[Any]:
+    return list(names) if isinstance(names, Iterable) else [names]
+
+
 class Recommender(nn.Module):
     """The contract of every model: ``Model(graph, …)``, then ``encode``, ``score``, ``loss``.
 
@@ -156,7 +170,14 @@ class Recommender(nn.Module):
         given = dict(zip(names, args, strict=False)) | kwargs
         cls._refuse(names, given)
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
-        check_settings(cls.__name__, out.made_with)
+        check_settings(cls.__name__, out.made_with, _defaults(cls))
+        for name, kind in (("head", Head), ("objective", Objective)):
+            value = out.made_with.get(name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{cls.__name__}: {name} must be an instance of {kind.__name__}, got {value!r}")
+        wanted = out.made_with.get("modalities")
+        if wanted is not None and (isinstance(wanted, str) or not all(isinstance(m, str) for m in _each(wanted))):
+            raise TypeError(f"{cls.__name__}: modalities must be a list of names, got {wanted!r}")
         return out
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from mmgraph.config import SettingError
@@ -22,23 +23,27 @@ NOT_NEGATIVE = {
     *("moments", "mask", "videos", "negative_weight", "feature_weight", "ideal", "sharpen", "collaborative", "novelty"),
 }
 # An argument of a shared name that means something else in one class.
-OTHERWISE = {("LightGCNPP", "beta")}
+OTHERWISE = {("LightGCNPP", "beta"), ("MENTOR", "hidden")}
 
 
-def check_settings(model: str, given: Mapping[str, Any]) -> None:
+def check_settings(model: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuses settings of a model that cannot mean anything.
 
     Args:
         model: name of its class.
         given: its arguments, without the graph.
+        defaults: what they are when left out; one that is a number by default takes nothing else.
 
     Raises:
         SettingError: (a ValueError) naming the class, the argument, what it takes and what it got.
     """
     for name, value in given.items():
-        if value is None or not isinstance(value, (bool, int, float)) or (model, name) in OTHERWISE:
-            continue
-        wanted = _wrong(name, value)
+        usual = defaults.get(name)
+        of_number = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        if isinstance(value, (bool, int, float)):
+            wanted = None if (model, name) in OTHERWISE else _wrong(name, value)
+        else:
+            wanted = "a number" if of_number and not isinstance(value, Real) else None
         if wanted:
             raise SettingError(f"{model}: {name} must be {wanted}, got {value!r}")
 

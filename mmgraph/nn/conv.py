@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmgraph.ops import CSR, spmm
+from mmgraph.ops import CSR, checks, spmm
 
 
 class RelationConv(nn.Module):
@@ -65,6 +65,8 @@ class ModalityConv(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, concat: bool = False) -> None:
         super().__init__()
+        checks.count(in_dim, "in_dim")
+        checks.count(out_dim, "out_dim")
         self.concat = concat
         self.conv = RelationConv(in_dim, in_dim, ["interacts"])
         self.own = nn.Linear(in_dim, out_dim)

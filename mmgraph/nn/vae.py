@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mmgraph.ops import checks
+
 LOG_VAR_RANGE = (-10.0, 10.0)  # σ between e^-5 and e^5: exp() of the gap of two of them stays finite in float32
 
 
@@ -39,7 +41,8 @@ class GaussianLayer(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, hidden: Sequence[int] = ()) -> None:
         super().__init__()
-        widths = [in_dim, *hidden]
+        widths = [checks.count(in_dim, "in_dim"), *(checks.count(width, "hidden") for width in hidden)]
+        checks.count(out_dim, "out_dim")
         self.hidden = nn.ModuleList(_linear(a, b) for a, b in pairwise(widths))
         self.out = _linear(widths[-1], 2 * out_dim)
 

@@ -18,14 +18,15 @@ imports these too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["count", "flags", "numbers", "readable", "rows"]
+__all__ = ["count", "flags", "matrix", "number", "numbers", "readable", "rows"]
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -84,6 +85,36 @@ def count(value: Any, name: str, low: int = 1, high: int | None = None) -> int:
         allowed = f"{low} or more" if high is None else f"from {low} to {high:,}"
         raise ValueError(f"{name} must be {allowed}, got {number:,}")
     return number
+
+
+def number(
+    value: Any, name: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """``value`` as a finite number from ``low`` to ``high``, without the ends where ``above`` and ``below`` say so.
+
+    Raises:
+        TypeError: not a number; a bool is none.
+        ValueError: out of range, infinite or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {_described(value)}")
+    out = float(value)
+    fine = math.isfinite(out) and (low < out if above else low <= out) and (out < high if below else out <= high)
+    if not fine:
+        least = "" if low == -math.inf else f" above {low:g}" if above else f" of at least {low:g}"
+        most = "" if high == math.inf else f"{' and' if least else ''} {'below' if below else 'at most'} {high:g}"
+        raise ValueError(f"{name} must be a finite number{least}{most}, got {value!r}")
+    return out
+
+
+def matrix(value: Any, name: str) -> None:
+    """Refuses what is no CSR.
+
+    Raises:
+        TypeError: it has no ``indptr``.
+    """
+    if not hasattr(value, "indptr") or not hasattr(value, "transpose"):
+        raise TypeError(f"{name} must be a CSR, got {_described(value)}")
 
 
 def flags(value: Any, size: int, name: str, *, like: Placed | None = None) -> Tensor:

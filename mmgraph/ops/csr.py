@@ -375,6 +375,8 @@ def sound() -> dict[str, Any]:
 
 
 def _shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(shape, (tuple, list, torch.Size)):
+        raise TypeError(f"shape must be (R, C), got {shape!r}")
     if len(shape) != 2:
         raise ValueError(f"shape must be (R, C), got {tuple(shape)}")
     return checks.count(shape[0], "shape[0]", 0), checks.count(shape[1], "shape[1]", 0)

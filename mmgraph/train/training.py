@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -92,6 +92,12 @@ def fit(
     config = _checked(config, seed, validate)
     folder = None if directory is None else make_folder(directory)
     device = open_device(config.device)
+    for transform in _listed(epoch_transforms, "epoch_transforms"):
+        if not callable(transform):
+            raise TypeError(f"epoch_transforms must hold transforms, which take a graph; got {transform!r}")
+    for callback in _listed(callbacks, "callbacks"):
+        if not any(hasattr(callback, name) for name in vars(Callback) if not name.startswith("_")):
+            raise TypeError(f"callbacks must hold objects with some of Callback's methods; got {callback!r}")
     model.to(device)
     graph = graph if device.type == "cpu" else graph.to(str(device))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -474,6 +480,12 @@ def _scalars(terms: dict[str, Tensor], model: Recommender) -> list[Tensor]:
     if not any(term.requires_grad for term in terms.values()):
         raise ValueError(f"{type(model).__name__}.loss: no term of {sorted(terms)} depends on a parameter")
     return [term.float() for term in terms.values()]
+
+
+def _listed(values: Sequence[Any], name: str) -> Sequence[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {values!r}")
+    return tuple(values)
 
 
 def _has(callback: object, method: str) -> bool:

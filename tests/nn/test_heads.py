@@ -142,7 +142,7 @@ def test_ranking_weighs_the_tasks():
 def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="rows of width 16, got 8 and 8"):
         NCFHead(8, shared=False)(torch.randn(1, 8), torch.randn(1, 8))
-    with pytest.raises(ValueError, match="temperature must be positive"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
         CosineHead(0.0)
     with pytest.raises(ValueError, match="do not go together"):
         MMoEHead(8, weights=(1.0,))

@@ -273,7 +273,7 @@ def _sample(path: Path, encoding: str | None, notes: list[str]) -> tuple[str, st
     else:
         try:
             codecs.lookup(encoding)
-        except LookupError as error:
+        except (LookupError, TypeError) as error:
             raise ValueError(f"encoding={encoding!r} is unknown: use 'utf-8', 'latin-1', 'gb18030', …") from error
     return codecs.getincrementaldecoder(encoding)(errors="replace").decode(raw), encoding
 

@@ -111,7 +111,12 @@ def sum_to_one(ratios: Sequence[float]) -> list[float]:
     Raises:
         DataError: not three positive numbers.
     """
-    shares = [float(r) for r in ratios]
+    try:
+        shares = [float(r) for r in ratios]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"ratios {ratios!r} are no numbers", fix="give three positive shares, train, valid, test"
+        ) from None
     if len(shares) != 3 or not all(np.isfinite(shares)) or min(shares) <= 0:
         raise DataError(
             f"ratios {tuple(ratios)}: a part would be empty", fix="give three positive shares, train, valid, test"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from mmgraph.ops import negatives
+from mmgraph.ops import checks, negatives
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -43,6 +43,7 @@ class Sampler(Protocol):
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """A CPU generator whose stream depends on (seed, epoch) alone."""
+    seed, epoch = checks.count(seed, "seed", 0), checks.count(epoch, "epoch", 0)
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % (2**63))
 
 
@@ -62,8 +63,8 @@ class Draws:
     power: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.count < 0 or not self.power >= 0:
-            raise ValueError(f"draws need a count and a power of at least 0, got {self.count} and {self.power}")
+        checks.count(self.count, "count", 0)
+        checks.number(self.power, "power", 0)
 
     def share(self, graph: MultimodalGraph) -> Tensor:
         """q of each video under ``shared``, [V]."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmgraph.graph.events import gather
 from mmgraph.graph.samplers.base import Draws, epoch_generator
+from mmgraph.ops import checks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -65,8 +66,8 @@ class HistorySampler:
         prefixes: bool = False,
         draws: Draws | int = 0,
     ) -> None:
-        if batch_size < 1 or max_len < 1:
-            raise ValueError(f"batch_size {batch_size} and max_len {max_len} must be at least 1")
+        checks.count(batch_size, "batch_size")
+        checks.count(max_len, "max_len")
         self.events = events = graph.ordered_events()
         self.graph, self.batch_size, self.prefixes = graph, batch_size, prefixes
         self.draws = Draws(draws) if isinstance(draws, int) else draws

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmgraph.graph.samplers.base import Draws, PairBatch, epoch_generator
+from mmgraph.ops import checks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -29,8 +30,7 @@ class PairSampler:
     """
 
     def __init__(self, graph: MultimodalGraph, batch_size: int, draws: Draws | int = 1) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        checks.count(batch_size, "batch_size")
         self.graph, self.batch_size = graph, batch_size
         self.draws = Draws(draws) if isinstance(draws, int) else draws
         self.user, self.video = graph.interactions()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmgraph.graph.samplers.base import epoch_generator
+from mmgraph.ops import checks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -25,8 +26,7 @@ class RowSampler:
     """Every user that has an interaction once an epoch, with the whole row of their videos."""
 
     def __init__(self, graph: MultimodalGraph, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        checks.count(batch_size, "batch_size")
         self.seen, self.batch_size = graph.seen, batch_size
         self.users = (self.seen.indptr.diff() > 0).nonzero().flatten()
 

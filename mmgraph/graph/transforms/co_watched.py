@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mmgraph.ops import checks
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -25,6 +27,9 @@ class UserCoInteraction:
 
     k: int = 40
     softmax: bool = True
+
+    def __post_init__(self) -> None:
+        checks.count(self.k, "k")
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the edges (replaced where it had them)."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mmgraph.ops import checks
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -30,8 +32,7 @@ class TimeDecay:
     half_life: float
 
     def __post_init__(self) -> None:
-        if not self.half_life > 0:
-            raise ValueError(f"half_life must be a positive number of days, got {self.half_life}")
+        checks.number(self.half_life, "half_life", 0, above=True)
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with decayed ``weight`` on its ``interacts`` edges.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -29,8 +31,7 @@ class EdgeDrop:
     degree_sensitive: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"rate must lie in [0, 1), got {self.rate}")
+        checks.number(self.rate, "rate", 0, 1, below=True)
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with fewer interactions, their attributes kept along."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmgraph.graph.transforms.drop import EdgeDrop
+from mmgraph.ops import checks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -34,8 +35,7 @@ class EdgeViews:
 
     def __post_init__(self) -> None:
         EdgeDrop(self.rate)
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, got {self.count}")
+        checks.count(self.count, "count")
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the views (replaced where it had them)."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows
+from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.profile import profile_mean
 from mmgraph.objectives import MaxMargin, Objective
 from mmgraph.ops import spmm
@@ -53,7 +53,8 @@ class PinSage(Recommender):
             raise ValueError(
                 "PinSage reads 'walked' edges, which this graph lacks: transforms=(RandomWalkNeighbours(),)"
             )
-        self.modalities = graph.modalities if modalities is None else list(modalities)
+        wanted = graph.modalities if modalities is None else list(modalities)
+        self.modalities = chosen_modalities(graph, wanted) if wanted else []
         self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
         self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
         self.message = nn.ModuleList(nn.Linear(embedding_dim, embedding_dim) for _ in range(num_layers))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmgraph.ops import checks
+
 
 class Head(nn.Module):
     """Scores users against videos; higher is better.
@@ -84,9 +86,7 @@ class CosineHead(Head):
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        self.temperature = temperature
+        self.temperature = checks.number(temperature, "temperature", 0, above=True)
 
     def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores in [−1/τ, 1/τ]; 0 against a row of zeros."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.nn.heads.base import Head
+from mmgraph.ops import checks
 
 TASKS = ("click", "finish", "like", "follow")
 BLOCK_PAIRS = 2**14
@@ -48,6 +49,9 @@ class MMoEHead(Head):
         weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        for name, value in (("embedding_dim", embedding_dim), ("expert_dim", expert_dim), ("tower_dim", tower_dim)):
+            checks.count(value, name)
+        checks.count(experts, "experts")
         weights = [1.0] + [0.0] * (len(tasks) - 1) if weights is None else list(weights)
         if not tasks or experts < 1 or len(weights) != len(tasks):
             raise ValueError(f"{len(tasks)} tasks, {experts} experts and {len(weights)} weights do not go together")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.nn.heads.base import Head
+from mmgraph.ops import checks
 
 BLOCK_PAIRS = 2**14  # pairs scored at once: 16 MiB of hidden states at width 256, so that they stay in the cache
 
@@ -34,6 +35,11 @@ class NCFHead(Head):
 
     def __init__(self, embedding_dim: int = 64, hidden: Sequence[int] = (256, 128), *, shared: bool = True) -> None:
         super().__init__()
+        checks.count(embedding_dim, "embedding_dim")
+        if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+            raise TypeError(f"hidden must be a sequence of widths, got {hidden!r}")
+        for width in hidden:
+            checks.count(width, "hidden")
         if not hidden:
             raise ValueError("hidden needs at least one width")
         self.embedding_dim, self.shared = embedding_dim, shared

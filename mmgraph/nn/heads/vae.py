@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmgraph.losses.gaussian import kl_gaussian
 from mmgraph.nn.heads.base import Head, dot
 from mmgraph.nn.vae import GaussianLayer, anneal, reparameterise
+from mmgraph.ops import checks
 
 
 class VAEHead(Head):
@@ -47,6 +48,9 @@ class VAEHead(Head):
         bias: bool = False,
     ) -> None:
         super().__init__()
+        checks.count(embedding_dim, "embedding_dim")
+        checks.number(beta, "beta", 0)
+        checks.count(anneal_steps, "anneal_steps", 0)
         latent = latent_dim or embedding_dim
         self.beta, self.anneal_steps, self.bias, self.squash = beta, anneal_steps, bias, decoder
         self.posterior = GaussianLayer(embedding_dim, latent)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgraph.nn.temporal.base import DAY, TemporalLayer, TimeEncoding, age, masked_softmax
+from mmgraph.ops import checks
 
 
 class TimeDecayProfile(TemporalLayer):
@@ -24,6 +25,8 @@ class TimeDecayProfile(TemporalLayer):
 
     def __init__(self, half_life: float, unit: float = DAY, learned: bool = False) -> None:
         super().__init__()
+        if half_life != math.inf:
+            checks.number(half_life, "half_life", 0, above=True)
         if not half_life > 0 or (learned and math.isinf(half_life)):
             raise ValueError(f"half_life must be positive, and finite to be learned; got {half_life}")
         self.unit = unit
@@ -66,6 +69,8 @@ class TimeAttention(TemporalLayer):
         use_time: bool = True,
     ) -> None:
         super().__init__()
+        checks.count(dim, "dim")
+        checks.number(unit, "unit", 0, above=True)
         hidden = hidden_dim or dim
         self.x = nn.Linear(dim, hidden)
         self.encoding = TimeEncoding(unit=unit) if use_time else None

@@ -6,6 +6,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmgraph.nn.temporal.base import CausalLayer, lengths
+from mmgraph.ops import checks
+
+
+def _check(dim: int, num_layers: int, dropout: float) -> None:
+    checks.count(dim, "dim")
+    checks.count(num_layers, "num_layers")
+    checks.number(dropout, "dropout", 0, 1, below=True)
 
 
 class _Recurrent(CausalLayer):
@@ -52,6 +59,7 @@ class LSTMEncoder(_Recurrent):
     """
 
     def __init__(self, dim: int, hidden_dim: int | None = None, num_layers: int = 2, dropout: float = 0.0) -> None:
+        _check(dim, num_layers, dropout)
         super().__init__(nn.LSTM(dim, hidden_dim or dim, num_layers, batch_first=True), dim, dropout)
 
 
@@ -65,4 +73,5 @@ class GRUEncoder(_Recurrent):
     """
 
     def __init__(self, dim: int, hidden_dim: int | None = None, num_layers: int = 1, dropout: float = 0.0) -> None:
+        _check(dim, num_layers, dropout)
         super().__init__(nn.GRU(dim, hidden_dim or dim, num_layers, batch_first=True), dim, dropout)

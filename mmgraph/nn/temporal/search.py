@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.nn.temporal.base import TemporalLayer, last_step, masked_softmax
+from mmgraph.ops import checks
 
 
 class SearchInterest(TemporalLayer):
@@ -30,9 +31,8 @@ class SearchInterest(TemporalLayer):
 
     def __init__(self, dim: int, k: int = 50) -> None:
         super().__init__()
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        self.k = k
+        checks.count(dim, "dim")
+        self.k = checks.count(k, "k")
         self.q = nn.Linear(dim, dim)
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.nn.temporal.base import CausalLayer, lengths
+from mmgraph.ops import checks
 
 Norm = Literal["pre", "post"]
 
@@ -52,6 +53,12 @@ class CausalTransformer(CausalLayer):
         activation: Literal["relu", "gelu"] = "gelu",
     ) -> None:
         super().__init__()
+        checks.count(dim, "dim")
+        checks.count(num_heads, "num_heads")
+        checks.count(num_layers, "num_layers", 0)
+        checks.number(dropout, "dropout", 0, 1, below=True)
+        if activation not in ("relu", "gelu"):
+            raise ValueError(f"activation must be 'relu' or 'gelu', got {activation!r}")
         if dim % num_heads or norm not in ("pre", "post") or positions not in ("end", "start"):
             raise ValueError(
                 f"dim {dim} must be a multiple of num_heads {num_heads}, norm 'pre' or 'post' (got {norm!r}), "

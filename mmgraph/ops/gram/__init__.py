@@ -30,6 +30,7 @@ def gram(a: CSR, rows: slice | None = None) -> CSR:
     Returns:
         [C, C], or [rows, C].
     """
+    checks.matrix(a, "a")
     left, right = _scipy(a.transpose()), _scipy(a)
     start, stop, _ = (rows or slice(None)).indices(a.shape[1])
     return _csr(left[start:stop] @ right, a.device)

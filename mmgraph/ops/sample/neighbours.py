@@ -40,6 +40,7 @@ def sample_neighbours(a: CSR, rows: Tensor, fanout: int, generator: torch.Genera
     Returns:
         The matrix [B, C] of the edges kept and their positions in ``a``. Weights are not rescaled.
     """
+    checks.matrix(a, "a")
     fanout = checks.count(fanout, "fanout", -1)
     part, edges = a.select(rows)
     if fanout < 0:
@@ -75,6 +76,10 @@ def k_hop(a: CSR, seeds: Tensor, fanouts: Sequence[int], generator: torch.Genera
         fanouts: edges a node, for each hop from the seeds outwards; -1 keeps all (exact receptive field).
         generator: the source of chance.
     """
+    checks.matrix(a, "a")
+    if not isinstance(fanouts, Sequence) or isinstance(fanouts, str):
+        raise TypeError(f"fanouts must be a sequence of whole numbers, got {fanouts!r}")
+    fanouts = [checks.count(fanout, "fanouts", -1) for fanout in fanouts]
     if a.shape[0] != a.shape[1]:
         raise ValueError(f"k_hop needs a square matrix, got {list(a.shape)}")
     seeds = checks.rows(seeds, a.shape[0], "seeds", like=a)
