@@ -17,6 +17,7 @@ AT_LEAST_ONE = {
 }
 AT_LEAST_ZERO = {"num_layers", "content_layers", "num_similar_layers", "routings", "anneal_steps", "seed"}
 SHARE = {"dropout", "modality_dropout", "long_dropout", "mix", "raw"}
+WHOLE_SHARE = {"long_dropout", "mix", "raw"}  # 1 too
 POSITIVE = {"temperature", "contrast_temperature", "user_temperature", "reg", "feature_reg", "known", "flatness"}
 NOT_NEGATIVE = {
     *("l2", "contrast", "align", "content", "noise", "shrink", "unobserved", "frequency", "beta", "cold", "norm"),
@@ -55,7 +56,7 @@ def _wrong(name: str, value: float) -> str | None:
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= least
         return None if fine else f"a whole number of at least {least}"
     if name in SHARE:
-        fine = not isinstance(value, bool) and (0 <= value < 1 or (value == 1 and name in ("mix", "raw")))
+        fine = not isinstance(value, bool) and (0 <= value < 1 or (value == 1 and name in WHOLE_SHARE))
         return None if fine else "a share from 0 up to 1"
     if name in POSITIVE:
         return None if not isinstance(value, bool) and 0 < value < math.inf else "a number above 0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 
 import polars as pl
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mmgraph.data import Split
 from mmgraph.evaluate import (
     EvalConfig,
     Evaluation,
@@ -271,10 +271,12 @@ def test_evaluation_frame_holds_every_users_values():
 
 
 def test_evaluate_test_opens_once_masks_by_protocol_and_records_it():
-    @dataclass
-    class Sealed:
-        protocol_id: str = "toy-1"
-        opened: int = 0
+    class Sealed(Split):
+        protocol_id = "toy-1"
+        opened = 0
+
+        def __init__(self):
+            pass
 
         @property
         def dataset(self):

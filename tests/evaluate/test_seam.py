@@ -200,7 +200,7 @@ def test_wrong_calls_say_what_is_wrong_and_what_to_do():
         evaluate(model, graph, targets, candidates=[1, 2])
     with pytest.raises(ValueError, match="candidates must be"):
         EvalConfig(candidates=[1, 2])
-    with pytest.raises(TypeError, match="experiment must be the name"):
+    with pytest.raises(TypeError, match="evaluate_test takes a Split, got a NoneType"):
         evaluate_test(model, graph, None, EvalConfig())
 
 

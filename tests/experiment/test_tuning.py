@@ -201,6 +201,7 @@ def test_two_workers_killed_again_and_again_find_what_one_left_alone_finds(tmp_p
     found = tune(tunable(), 8, out=tmp_path / "b")
     assert told(found) == told(want)
     spec = importlib.util.spec_from_file_location("best", study.directory / "best.py")
+    sys.modules.pop("recipes", None)  # of another test's folder
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.best().identity(0).id == want.experiment.identity(0).id

@@ -165,7 +165,7 @@ def test_content_vae_kl_is_that_of_posterior_and_prior_each_video_counted_once()
     graph = twelve_nodes()
     model, batch = vae_batch(graph, beta=0.7, anneal_steps=0)
     prior_mean, prior_log_var = model.prior({m: graph.features(m) for m in graph.modalities})
-    _, residual = model._residuals(graph, None)
+    _, residual = model._residuals(graph, Rows())
     log_var = model.spread(residual)
     each = torch.stack(
         [
