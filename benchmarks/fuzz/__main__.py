@@ -20,7 +20,7 @@ from benchmarks.fuzz.running import OUTCOMES, run
 
 def main() -> None:
     """Reads the options, runs the cases, prints those that fall short and the counts."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=main.__doc__)
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the one case of this number")
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)  # a child forked beside threads would wait for them for ever
     logging.disable()
-    counts = dict.fromkeys(OUTCOMES, 0)
+    counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
     numbers = range(options.cases) if options.only is None else range(options.only, options.only + 1)
     for number, case, outcome in run(numbers, options.seed, options.seconds):
         counts[outcome.kind] += 1
