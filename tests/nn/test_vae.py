@@ -68,7 +68,7 @@ def test_sampled_softmax_estimates_the_full_one():
     drawn = torch.multinomial(q, 200_000, replacement=True)
     n = len(drawn)
     # −ln q of a draw among n: ln(n q); the positive is certain, its correction 0
-    value = sampled_softmax(scores[3], scores[None, drawn], torch.zeros(1), (n * q[drawn]).log()[None])
+    value = sampled_softmax(scores[3:4], scores[None, drawn], torch.zeros(1), (n * q[drawn]).log()[None])
     everything = torch.exp(scores).sum() + torch.exp(scores[3])  # the positive is among the draws as well
     assert value.item() == pytest.approx((everything.log() - scores[3]).item(), abs=0.02)
     assert value.item() != pytest.approx(full.item(), abs=1e-4)
