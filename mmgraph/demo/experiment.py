@@ -41,8 +41,9 @@ def split_of(folder: str) -> Split:
 def demo_experiment(folder: str | Path) -> Experiment:
     """The main model on a world's folder, beside the ceiling, a trained model and the baselines.
 
-    Hybrid's settings were chosen on valid of this world by the list a person gets: among those within .0035 of the best
-    Recall@20 the one with the highest recall of new videos. ContentVAE's epoch is chosen on valid too.
+    Hybrid's settings were chosen on valid of this world, with the features that the generator gives, by the list a
+    person gets: among those within .0035 of the best Recall@20 the one with the highest recall of new videos.
+    ContentVAE's epoch is chosen on valid too.
 
     Args:
         folder: in the media-folder layout, with features.
