@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmgraph.graph import JoinKNN, ModalityKNN, RandomWalkNeighbours, Transform, UserCoInteraction
+from mmgraph.graph import (
+    JoinKNN,
+    ModalityKNN,
+    RandomWalkNeighbours,
+    Transform,
+    UserCoInteraction,
+    VideoCoInteraction,
+)
 from mmgraph.models import Recommender, Rows
 from mmgraph.ops import CSR
 from mmgraph.train import FitConfig, fit
@@ -78,10 +85,11 @@ def checkerboard(size: int = 24, modalities: Sequence[str] = ("visual", "audio")
 
 
 def alike(graph: MultimodalGraph) -> MultimodalGraph:
-    """The graph with the edges that some models read: ``similar_…``, ``walked`` and ``co_watched``."""
+    """The graph with the edges that some models read: ``similar_…``, ``walked``, ``co_watched``, ``watched_with``."""
     for m in graph.modalities:
         graph = ModalityKNN(m, k=3, weight="binary", loops=True, share=1 / len(graph.modalities))(graph)
-    for transform in (JoinKNN("max"), JoinKNN("agree", "agree"), RandomWalkNeighbours(5, 20), UserCoInteraction(3)):
+    joined = JoinKNN("max"), JoinKNN("agree", "agree")
+    for transform in (*joined, RandomWalkNeighbours(5, 20), UserCoInteraction(3), VideoCoInteraction(3, least=1)):
         graph = transform(graph)
     return graph
 

@@ -19,6 +19,7 @@ from mmgraph.graph.samplers import (
 )
 from mmgraph.graph.transforms import (
     CoExposure,
+    DenoisedKNN,
     EdgeDrop,
     EdgeViews,
     Exposures,
@@ -29,6 +30,7 @@ from mmgraph.graph.transforms import (
     TimeDecay,
     Transform,
     UserCoInteraction,
+    VideoCoInteraction,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CoExposure",
+    "DenoisedKNN",
     "Draws",
     "EdgeDrop",
     "EdgeViews",
@@ -56,6 +59,7 @@ __all__ = [
     "TimeDecay",
     "Transform",
     "UserCoInteraction",
+    "VideoCoInteraction",
     "build_graph",
     "epoch_generator",
 ]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from mmgraph.losses.contrast import alignment, info_nce, moment_alignment
+from mmgraph.losses.contrast import alignment, bernoulli_divergence, info_nce, moment_alignment, neighbour_nce
 from mmgraph.losses.gaussian import kl_gaussian, multinomial_nll
-from mmgraph.losses.ranking import bce, bpr, embedding_l2
+from mmgraph.losses.ranking import bce, bpr, embedding_l2, two_way_bpr
 from mmgraph.losses.softmax import sampled_softmax, softmax_cross_entropy
 
 __all__ = [
     "alignment",
     "bce",
+    "bernoulli_divergence",
     "bpr",
     "embedding_l2",
     "info_nce",
     "kl_gaussian",
     "moment_alignment",
     "multinomial_nll",
+    "neighbour_nce",
     "sampled_softmax",
     "softmax_cross_entropy",
+    "two_way_bpr",
 ]

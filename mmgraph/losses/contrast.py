@@ -55,6 +55,51 @@ def info_nce(
     return F.cross_entropy(logits, own)
 
 
+def neighbour_nce(
+    anchor: Tensor,
+    table: Tensor,
+    first: Tensor,
+    second: Tensor,
+    temperature: float = 0.2,
+    present: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE with several positives, in two ranks: −mean ln P(first) − mean ln ( P(second) / (1 − P(first)) ).
+
+    P(S) = Σ_{j∈S} e^{cos(a, t_j)/τ} / Σ_j e^{cos(a, t_j)/τ}. What DA-MRS calls neighbour discrimination: ``first`` are
+    the neighbours that all views agree on, ``second`` those of one view among the rest.
+
+    Args:
+        anchor: [B, D].
+        table: [V, D].
+        first, second: rows of the table, [B, K] and [B, L], disjoint.
+        temperature: τ > 0.
+        present: rows of the table that take part, bool [V]; all when None.
+
+    Returns:
+        Scalar; 0, with gradient 0, when B is 0.
+    """
+    anchor = checks.numbers(anchor, (None, None), "anchor")
+    table = checks.numbers(table, (None, anchor.shape[1]), "table")
+    checks.number(temperature, "temperature", 0, above=True)
+    if not len(anchor):
+        return anchor.sum() * 0.0
+    logits = F.normalize(anchor, dim=1) @ F.normalize(table, dim=1).T / temperature
+    chance = (logits if present is None else logits.masked_fill(~present, -torch.inf)).softmax(1)
+    near, next_to = (chance.gather(1, rows).sum(1) for rows in (first, second))
+    return -(near.clamp_min(1e-10).log() + (next_to / (1 - near).clamp_min(1e-10)).clamp_min(1e-10).log()).mean()
+
+
+def bernoulli_divergence(a: Tensor, b: Tensor) -> Tensor:
+    """KL(p ‖ q) + KL(q ‖ p) of Bernoulli variables given as logits, p = σ(a), q = σ(b): mean of (p − q)(a − b).
+
+    Args:
+        a, b: logits of one shape.
+    """
+    a = checks.numbers(a, None, "a")
+    b = checks.numbers(b, a.shape, "b")
+    return ((torch.sigmoid(a) - torch.sigmoid(b)) * (a - b)).mean()
+
+
 def moment_alignment(a: Tensor, b: Tensor) -> Tensor:
     """|mean(a) − mean(b)| + |var(a) − var(b)|, over all entries: two views as Gaussians (MENTOR, GUME).
 

@@ -38,6 +38,19 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.reshape(-1, 1)).mean()
 
 
+def two_way_bpr(positive: Tensor, negative: Tensor, weight: Tensor, reverse: Tensor) -> Tensor:
+    """BPR that doubts its pairs: −mean( w ln σ(ŷ_ui − ŷ_uj) + r ln σ(ŷ_uj − ŷ_ui) ).
+
+    Args:
+        positive: scores of chosen videos, [B] or [B, 1].
+        negative: scores of sampled videos, [B, N].
+        weight, reverse: w and r, broadcastable to [B, N].
+    """
+    positive, negative = scored(positive, negative)
+    gap = negative - positive.reshape(-1, 1)
+    return (weight * F.softplus(gap) + reverse * F.softplus(-gap)).mean()
+
+
 def bce(positive: Tensor, negative: Tensor) -> Tensor:
     """Binary cross-entropy on logits: −mean( ln σ(ŷ_ui), ln(1 − σ(ŷ_uj)) ), over positives and negatives together.
 

@@ -49,6 +49,7 @@ from mmgraph.models.fold_in import profile_rows, ridge_users
 from mmgraph.models.multimodal import (
     BM3,
     COHESION,
+    DAMRS,
     DRAGON,
     FREEDOM,
     GRCN,
@@ -75,6 +76,7 @@ __all__ = [
     "BPRMF",
     "BSPM",
     "COHESION",
+    "DAMRS",
     "DRAGON",
     "DSSM",
     "EASE",

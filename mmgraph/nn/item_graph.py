@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.graph.transforms.knn import symmetric_weights
 from mmgraph.ops import CSR, knn
 
 
@@ -29,6 +30,4 @@ def like_edges(x: Tensor, present: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
 def row_normalised(target: Tensor, source: Tensor, weight: Tensor, size: int) -> CSR:
     """D^-1/2 S D^-1/2 with D the row sums of S, repeated edges added up: CSR [size, size], differentiable in weight."""
-    degree = weight.new_zeros(size).index_add(0, target, weight)
-    scale = torch.where(degree > 0, degree.clamp_min(1e-12).rsqrt(), 0.0)
-    return CSR.from_edges(target, source, (size, size), weight * scale[target] * scale[source])
+    return CSR.from_edges(target, source, (size, size), symmetric_weights(target, source, weight, size))

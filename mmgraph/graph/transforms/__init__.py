@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mmgraph.graph.transforms.base import Transform
-from mmgraph.graph.transforms.co_watched import UserCoInteraction
+from mmgraph.graph.transforms.co_watched import UserCoInteraction, VideoCoInteraction
 from mmgraph.graph.transforms.decay import TimeDecay
+from mmgraph.graph.transforms.denoised import DenoisedKNN
 from mmgraph.graph.transforms.drop import EdgeDrop
 from mmgraph.graph.transforms.exposure import CoExposure, Exposures
 from mmgraph.graph.transforms.joined import JoinKNN
@@ -15,6 +16,7 @@ from mmgraph.graph.transforms.walks import RandomWalkNeighbours
 
 __all__ = [
     "CoExposure",
+    "DenoisedKNN",
     "EdgeDrop",
     "EdgeViews",
     "Exposures",
@@ -25,4 +27,5 @@ __all__ = [
     "TimeDecay",
     "Transform",
     "UserCoInteraction",
+    "VideoCoInteraction",
 ]

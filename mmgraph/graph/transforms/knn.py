@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from mmgraph.ops import knn
 
@@ -56,10 +57,18 @@ class ModalityKNN:
             weight = torch.cat([weight.new_ones(len(own)), weight])
         if self.weight == "binary":
             weight = (weight > 0).float()
-        degree = weight.new_zeros(len(values)).index_add_(0, target, weight)
-        scale = torch.where(degree > 0, degree.clamp_min(1e-12).rsqrt(), 0.0)
         out = copy.copy(graph)
         store = out["video", f"similar_{self.modality}", "video"]
         store.edge_index = torch.stack([present[source], present[target]])
-        store.weight = self.share * weight * scale[target] * scale[source]
+        store.weight = self.share * symmetric_weights(target, source, weight, len(values))
         return out
+
+
+def symmetric_weights(target: Tensor, source: Tensor, weight: Tensor, size: int) -> Tensor:
+    """w_ij / sqrt(d_i d_j) of edges [E], d_i = Σ_j w_ij the sums of the targets' rows; 0 where a sum is 0.
+
+    Differentiable in ``weight``. Several edges between the same two count together.
+    """
+    degree = weight.new_zeros(size).index_add(0, target, weight)
+    scale = torch.where(degree > 0, degree.clamp_min(1e-12).rsqrt(), 0.0)
+    return weight * scale[target] * scale[source]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.models.multimodal.bm3 import BM3
 from mmgraph.models.multimodal.cohesion import COHESION
+from mmgraph.models.multimodal.damrs import DAMRS
 from mmgraph.models.multimodal.dualgnn import DRAGON, DualGNN
 from mmgraph.models.multimodal.freedom import FREEDOM
 from mmgraph.models.multimodal.grcn import GRCN
@@ -23,6 +24,7 @@ from mmgraph.models.multimodal.vbpr import VBPR
 __all__ = [
     "BM3",
     "COHESION",
+    "DAMRS",
     "DRAGON",
     "FREEDOM",
     "GRCN",

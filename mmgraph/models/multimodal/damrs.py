@@ -1,0 +1,155 @@
+"""DA-MRS: like videos without the pairs a modality objects to, clicks weighed by how much the content agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import bernoulli_divergence, neighbour_nce, two_way_bpr
+from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.fusion import similar
+from mmgraph.ops import CSR, propagate
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
+
+Views = dict[str, tuple[Tensor, Tensor]]
+
+
+class DAMRS(Recommender):
+    """DA-MRS: LightGCN plus ids gathered over graphs of like videos, trained on pairs that it doubts.
+
+    Xv et al., "Improving Multi-modal Recommender Systems by Denoising and Aligning Multi-modal Content and User
+    Feedback", KDD 2024, https://doi.org/10.1145/3637528.3671703. Views a: each modality (``similar_<m>`` edges,
+    ``DenoisedKNN(10)``) and behaviour (``watched_with``, ``VideoCoInteraction()``): h_a = S_a^L e_v; video = LightGCN +
+    mean_a h_a, user = LightGCN. Features enter through the graphs alone. Terms:
+
+    - ``bpr``: −w ln σ(ŷ_ui − ŷ_uj) − r ln σ(ŷ_uj − ŷ_ui);  w = mean_a p_a · exp(−var_a p_a)²,
+      p_a = σ(u·h_a/‖h_a‖) of the chosen video; r = max_a p_a − the batch's mean of the negatives' p where the mean of
+      the chosen one's lies below that, else 0; both within [0, 1], without gradient.
+    - ``neighbours`` γ mean_a :func:`neighbour_nce` of the batch's videos: first the ``k`` of the largest
+      Σ_b P_b + P_a, P_a = softmax_j cos(h_a, h_aj), then the ``k`` of the largest P_a among the rest.
+    - ``divergence`` δ symmetric KL of σ(u·e/‖e‖) and σ(u·h/‖h‖), e a video's row of LightGCN, h = mean_a h_a, over the
+      batch's users × videos.
+
+    A modality that a video lacks leaves its mean, its variance and its neighbours; behaviour is always there. The
+    public code's form for three modalities takes mean_b in place of Σ_b and divides by other numbers of views here and
+    there; neither of its forms uses the counts stored in its behaviour graph: ``VideoCoInteraction(counts=True)`` does.
+
+    Args:
+        graph: gives U, V; must have the ``similar_<m>`` and ``watched_with`` edges.
+        embedding_dim: D.
+        num_layers: of LightGCN.
+        num_similar_layers: L.
+        neighbours: k of the ``neighbours`` term.
+        contrast: γ.
+        temperature: its τ.
+        align: δ.
+        modalities: which to use; all of the graph's by default.
+
+    Raises:
+        ValueError: no modality, or a graph without those edges.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        *,
+        embedding_dim: int = 64,
+        num_layers: int = 2,
+        num_similar_layers: int = 1,
+        neighbours: int = 10,
+        contrast: float = 1e-3,
+        temperature: float = 0.2,
+        align: float = 1.0,
+        modalities: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        self.num_similar_layers, self.neighbours = num_similar_layers, neighbours
+        self.contrast, self.temperature, self.align = contrast, temperature, align
+        self._graphs(graph)
+        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
+        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
+
+    def _graphs(self, graph: MultimodalGraph) -> dict[str, CSR]:
+        if ("video", "watched_with", "video") not in graph.edge_types:
+            raise ValueError("DAMRS reads 'watched_with' edges, which this graph lacks: apply VideoCoInteraction first")
+        behaviour = graph.relation("watched_with", norm=None)
+        return {m: similar(graph, m) for m in self.modalities} | {"watched_with": behaviour}
+
+    def views(self, graph: MultimodalGraph) -> Views:
+        """h_a [V, D] of each view, and which videos have it, bool [V]."""
+        last = [0.0] * self.num_similar_layers + [1.0]
+        every = torch.ones(graph.num_videos, dtype=torch.bool, device=self.video.device)
+        return {
+            a: (
+                propagate(s, self.video, self.num_similar_layers, weights=last),
+                graph.features(a).present if a in self.modalities else every,
+            )
+            for a, s in self._graphs(graph).items()
+        }
+
+    def _parts(self, graph: MultimodalGraph, rows: Rows) -> tuple[Embeddings, Tensor, Views]:
+        """LightGCN's rows, mean_a h_a at the videos, and the views."""
+        every = torch.cat([self.user, self.video])
+        out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
+        views = self.views(graph)
+        total = torch.stack([h * here.unsqueeze(1) for h, here in views.values()]).sum(0)
+        count = torch.stack([here for _, here in views.values()]).sum(0).unsqueeze(1)
+        return rows.split(graph, out), rows.of_videos(total / count), views
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """user [U, D], video [V, D], or rows of them."""
+        own, beside, _ = self._parts(graph, rows)
+        return Embeddings(own.user, own.video + beside)
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """``bpr``, ``neighbours`` and ``divergence``."""
+        rows, at = batch_rows(batch)
+        own, beside, views = self._parts(graph, rows)
+        user, video = F.embedding(at.user, own.user), own.video + beside
+        pairs = torch.cat([at.positive.unsqueeze(1), at.negative], 1)
+        scores = torch.linalg.vecdot(F.embedding(pairs, video), user.unsqueeze(1))
+        weight, reverse = self._doubts(
+            user.detach(), torch.cat([batch.positive.unsqueeze(1), batch.negative], 1), views
+        )
+        of_ids, of_views = (own.user @ F.normalize(x, dim=1).T for x in (own.video, beside))
+        return {
+            "bpr": two_way_bpr(scores[:, 0], scores[:, 1:], weight, reverse),
+            "neighbours": self.contrast * self._neighbours(rows.video, views),  # type: ignore[arg-type]
+            "divergence": self.align * bernoulli_divergence(of_ids, of_views),
+        }
+
+    @staticmethod
+    @torch.no_grad()
+    def _doubts(user: Tensor, pairs: Tensor, views: Views) -> tuple[Tensor, Tensor]:
+        """w and r, [B, 1], of users' rows [B, D] and their videos [B, 1 + N], the chosen one first."""
+        unit = [F.embedding(pairs, F.normalize(h, dim=1)) for h, _ in views.values()]
+        p = torch.stack([torch.linalg.vecdot(x, user.unsqueeze(1)).sigmoid() for x in unit], -1)  # [B, 1 + N, views]
+        here = torch.stack([present[pairs] for _, present in views.values()], -1)
+        count = here.sum(-1)
+        mean = (p * here).sum(-1) / count
+        spread = ((p - mean.unsqueeze(-1)).square() * here).sum(-1) / (count - 1).clamp_min(1)
+        other = (p * here)[:, 1:].sum() / here[:, 1:].sum()
+        best, mean, spread = (p * here).amax(-1)[:, :1], mean[:, :1], spread[:, :1]
+        return mean * (-2 * spread).exp(), torch.where(mean < other, (best - other).clamp(0, 1), 0.0)
+
+    def _neighbours(self, videos: Tensor, views: Views) -> Tensor:
+        k = max(min(self.neighbours, len(self.video) // 2), 1)
+        with torch.no_grad():
+            unit = {a: (F.normalize(h, dim=1), here) for a, (h, here) in views.items()}
+            chance = {a: (x[videos] @ x.T).masked_fill(~here, -torch.inf).softmax(1) for a, (x, here) in unit.items()}
+            total = torch.stack(list(chance.values())).sum(0)
+        terms = []
+        for a, (h, here) in views.items():
+            first = (total + chance[a]).topk(k, dim=1).indices
+            second = chance[a].scatter(1, first, -1.0).topk(k, dim=1).indices
+            mine = here[videos]
+            terms.append(neighbour_nce(h[videos[mine]], h, first[mine], second[mine], self.temperature, here))
+        return torch.stack(terms).mean()
