@@ -1,4 +1,4 @@
-"""DA-MRS, its graphs and its losses against the same maths on dense matrices, with modalities missing here and there."""
+"""DA-MRS, its graphs and its losses against the same maths on dense matrices, with modalities missing."""
 
 from __future__ import annotations
 
