@@ -121,17 +121,24 @@ def _spread(quantiles: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:,.6g}" for name, value in quantiles.items())
 
 
-def inspect(data: Dataset | str | Path) -> Report:
+def inspect(data: Dataset | str | Path, **options: Any) -> Report:
     """Look at a dataset, or at a folder or file whose layout is recognised (:func:`mmgraph.data.read_any`).
 
     Repeated pairs are kept and counted as a problem.
 
+    Args:
+        data: what to look at.
+        **options: of :func:`mmgraph.data.read_any`, for a folder or a file: ``columns``, ``separator``, ….
+
     Raises:
         DataError: no known layout, or anything the reader refuses.
+        TypeError: options for a dataset, which is read already.
     """
     if isinstance(data, Dataset):
+        if options:
+            raise TypeError(f"{', '.join(options)}: for a folder or a file; a Dataset is read already")
         return _report(data, [])
-    dataset = read_any(data)
+    dataset = read_any(data, **options)
     return _report(dataset, unread(Path(data), dataset))
 
 

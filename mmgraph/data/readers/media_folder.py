@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -38,6 +39,10 @@ def read_media_folder(
     features: bool = True,
     time_unit: TimeUnit | None = None,
     time_format: str | None = None,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    encoding: str | None = None,
     duplicates: Duplicates = "error",
     unicode: Unicode = "error",
     name: str | None = None,
@@ -63,6 +68,7 @@ def read_media_folder(
         entities: columns of videos.csv that become :class:`Entities`; ``a|b`` and ``['a', 'b']`` are two of them.
         features: whether to read ``features/``.
         time_unit: unit of a numeric ``timestamp``.
+        columns, header: of interactions.csv; separator, encoding: of all tables; see :func:`mmgraph.data.read_csv`.
         time_format, duplicates, unicode: see :meth:`Dataset.from_frames`. ``unicode="NFC"`` also matches folders that a
             Mac named.
 
@@ -74,9 +80,10 @@ def read_media_folder(
     if not folder.is_dir():
         raise DataError("this is a file", file=folder, fix="give the folder that holds interactions.csv")
     found = Findings()
-    log = found.attempt(_interactions, folder / "interactions.csv", signal)
-    users, users_source = _table(folder / "users.csv", "user_id", found)
-    videos, videos_source = _table(folder / "videos.csv", "video_id", found)
+    written = {"separator": separator, "encoding": encoding}
+    log = found.attempt(_interactions, folder / "interactions.csv", signal, columns=columns, header=header, **written)
+    users, users_source = _table(folder / "users.csv", "user_id", found, **written)
+    videos, videos_source = _table(folder / "videos.csv", "video_id", found, **written)
     dataset = None
     if log is not None:
         interactions, source = log
@@ -121,18 +128,18 @@ def read_media_folder(
     )
 
 
-def _interactions(file: Path, signal: str | None) -> tuple[pl.DataFrame, Source]:
+def _interactions(file: Path, signal: str | None, **written: Any) -> tuple[pl.DataFrame, Source]:
     ids = ("user_id", "video_id")
-    frame, source = read_table(file, required=ids, text=ids)
+    frame, source = read_table(file, required=ids, text=ids, **written)
     if signal is None:
         return frame, source
     check_columns(frame, [signal], source)
     return _above_zero(frame, signal, source)
 
 
-def _table(file: Path, key: str, found: Findings) -> tuple[pl.DataFrame | None, Source]:
+def _table(file: Path, key: str, found: Findings, **written: Any) -> tuple[pl.DataFrame | None, Source]:
     """The table, None where there is no file or it cannot be read, and its source."""
-    read = found.attempt(read_table, file, required=(key,), text=(key,)) if file.exists() else None
+    read = found.attempt(read_table, file, required=(key,), text=(key,), **written) if file.exists() else None
     return read or (None, Source(file, first_line=2))
 
 

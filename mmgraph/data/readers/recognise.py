@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -27,10 +29,19 @@ from mmgraph.data.readers.yelp import read_yelp
 from mmgraph.data.times import looks_like_times
 
 _MOVIELENS = ({"ratings.csv", "movies.csv"}, {"ratings.dat", "movies.dat"}, {"u.data", "u.item"})
+_TEXT = (".csv", ".tsv", ".txt", ".data", ".dat")
 _RATINGS = ("user_id", "video_id", "rating", "timestamp")
 
 
-def read_any(path: str | Path) -> Dataset:
+def read_any(
+    path: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    separator: str | None = None,
+    encoding: str | None = None,
+    time_format: str | None = None,
+) -> Dataset:
     """Read a folder or file with the reader its files call for; ``origin.layout`` says which. Repeated pairs are kept.
 
     A folder with interactions.csv is a media folder; ratings and movies (.csv, .dat) or u.data MovieLens; behaviors.tsv
@@ -39,13 +50,43 @@ def read_any(path: str | Path) -> Dataset:
     of JSON lines Amazon; one other ``.txt`` ordered lists. A file is read by its ending and its content: Parquet,
     tables with a header (.csv, .tsv, .txt), ratings without one, ordered lists, .inter, JSON lines.
 
+    What the content does not say, or says wrongly, is said here. It concerns tables of one's own: a media folder, and a
+    file of text, which is then read as a table whatever it looks like; the other layouts are fixed.
+
+    Args:
+        columns, header, separator, encoding: see :func:`read_csv`.
+        time_format: see :meth:`Dataset.from_frames`.
+
     Raises:
-        DataError: no known layout, or anything the reader refuses.
+        DataError: no known layout, anything the reader refuses, or these arguments for a layout that is fixed.
     """
     path = Path(path)
     if not path.exists():
         raise DataError("the path does not exist", file=path, fix="check it")
-    return _read_file(path) if path.is_file() else _read_folder(path)
+    asked = {"columns": columns, "header": header, "separator": separator, "encoding": encoding}
+    asked = {name: value for name, value in (asked | {"time_format": time_format}).items() if value is not None}
+    if path.is_dir():
+        if asked and not (path / "interactions.csv").exists():
+            raise _fixed(path, asked)
+        return read_media_folder(path, duplicates="keep", **asked) if asked else _read_folder(path)
+    if not asked:
+        return _read_file(path)
+    if not _bare(path).endswith(_TEXT):
+        raise _fixed(path, asked)
+    return read_csv(path, duplicates="keep", **asked)
+
+
+def _fixed(path: Path, asked: dict[str, Any]) -> DataError:
+    return DataError(
+        f"{', '.join(f'{name}=' for name in asked)} given, but what is here has a fixed form",
+        file=path,
+        fix="leave it out; a media folder (with interactions.csv) and a file of text (.csv, .tsv, .txt) take it",
+    )
+
+
+def _bare(path: Path) -> str:
+    """The file's name without the ending of a packer."""
+    return path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
 
 
 def _read_folder(path: Path) -> Dataset:
@@ -97,7 +138,7 @@ def _read_folder(path: Path) -> Dataset:
 
 
 def _read_file(path: Path) -> Dataset:
-    name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+    name = _bare(path)
     if name.endswith(".parquet"):
         return read_parquet(path, duplicates="keep")
     if name.endswith(".inter") and is_recbole(path):
@@ -106,7 +147,7 @@ def _read_file(path: Path) -> Dataset:
         return read_amazon(path, duplicates="keep")
     if name.endswith(".inter"):
         return read_mmrec(path.parent, path.name, duplicates="keep")
-    if not name.endswith((".csv", ".tsv", ".txt", ".data", ".dat")):
+    if not name.endswith(_TEXT):
         raise DataError(f"no known ending {path.suffix!r}", file=path, fix="use .parquet, .csv, .tsv, .txt or .inter")
     dialect = None
     try:
