@@ -16,6 +16,7 @@ from mmgraph.experiment import Choice, Experiment, Suite, Tuning, Uniform
 from mmgraph.models import BPRMF, EASE, ItemKNN, LightGCN, Popularity
 from mmgraph.train import FitConfig
 
+TIKTOK_SECONDS = 240.0  # of training, that each row of the suite may be tuned for at most
 # The smallest world in which tastes can be told from chance.
 QUICK = WorldConfig(users=200, videos=240, days=20, sessions_per_week=8)
 
@@ -55,11 +56,11 @@ def quick() -> Suite:
 
 
 def tiktok() -> Suite:
-    """All recipes of :mod:`mmgraph.recipes.tiktok` at their settings, five seeds."""
+    """All recipes of :mod:`mmgraph.recipes.tiktok`, each tuned over six settings, three seeds."""
     from mmgraph.recipes import tiktok as recipes
 
-    rows = (recipes.lightgcn(), recipes.bprmf(), recipes.vbpr(), recipes.freedom(), recipes.mmgcn())
-    return Suite(name="tiktok", experiments=(*rows, recipes.hetero_mmgcn()))
+    rows = (*recipes.CLOSED, *recipes.COLLABORATIVE, *recipes.MULTIMODAL)
+    return Suite(name="tiktok", experiments=tuple(r() for r in rows), seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
 
 
 def gowalla() -> Suite:
