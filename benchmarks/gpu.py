@@ -20,6 +20,7 @@ import torch
 from benchmarks.ops.rows import write
 
 TESTS = ("tests/ops/test_spmm.py", "tests/ops/test_propagate.py", "tests/ops/test_segment_softmax.py")
+MODELS = ("tests/models/test_contract.py", "-k", "gpu")
 SHAPES = (("tiktok", 64), ("gowalla", 64), ("amazon-book", 128))
 SECONDS = 330  # for everything
 
@@ -78,9 +79,12 @@ def main() -> None:
         print(json.dumps({"gpu": None, "rows": 0, "failed": 0}))
         return
     start, root = time.monotonic(), Path(__file__).parents[1]
-    command = [sys.executable, "-m", "pytest", "-q", *TESTS]
-    tested = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    print(tested.stdout.strip().splitlines()[-1] if tested.stdout.strip() else tested.stderr[-500:], flush=True)
+    codes = []
+    for tests in (TESTS, MODELS):
+        command = [sys.executable, "-m", "pytest", *tests]
+        tested = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        codes.append(tested.returncode)
+        print(tested.stdout[-2000:] if tested.returncode else tested.stdout.strip().splitlines()[-1], flush=True)
     rows = agreement("cuda")
     for row in rows:
         print(row, flush=True)
@@ -97,7 +101,7 @@ def main() -> None:
             subprocess.run(timed, cwd=root, check=False, timeout=left)
         except subprocess.TimeoutExpired:
             print(f"{shape} stopped: out of time")
-    failed = sum(not row["holds"] for row in rows) + (tested.returncode != 0)
+    failed = sum(not row["holds"] for row in rows) + sum(code != 0 for code in codes)
     print(json.dumps({"gpu": torch.cuda.get_device_name(), "rows": len(rows), "failed": failed}))
     sys.exit(bool(failed))
 

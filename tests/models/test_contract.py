@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
@@ -11,7 +12,8 @@ import mmgraph.models as zoo
 from mmgraph.graph import EdgeViews, PairBatch
 from mmgraph.models import Embeddings, Recommender, batch_rows
 from mmgraph.objectives import FullSoftmax
-from mmgraph.testing import ModelContract
+from mmgraph.testing import ModelContract, checkerboard
+from mmgraph.train import FitConfig, fit
 
 # What a model needs to be trained on the checkerboard, where it is not the default.
 SETTINGS: dict[str, dict] = {
@@ -38,6 +40,33 @@ def test_contract(cls, check):
     contract = type(cls.__name__, (ModelContract,), {"model": cls} | SETTINGS.get(cls.__name__, {}))()
     getattr(contract, check)()
     assert contract.build is not None
+
+
+def contract_of(cls) -> ModelContract:
+    return type(cls.__name__, (ModelContract,), {"model": cls} | SETTINGS.get(cls.__name__, {}))()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("cls", MODELS)
+def test_on_a_gpu_as_on_the_cpu(cls):
+    """An epoch runs there, and what it left gives the same embeddings on either device."""
+    contract = contract_of(cls)
+    graph = type(contract).transform(checkerboard())
+    model = contract.build(graph)
+    fit(
+        model,
+        graph,
+        config=FitConfig(epochs=1, batch_size=64, device="cuda"),
+        epoch_transforms=contract.epoch_transforms,
+    )
+    model.eval()
+    with torch.no_grad():
+        there = model.encode(graph.to("cuda"))
+        here = copy.deepcopy(model).cpu().encode(graph)
+    for ours, truth in zip(there, here, strict=True):
+        assert ours.device.type == "cuda"
+        assert torch.isfinite(truth).all()
+        torch.testing.assert_close(ours.cpu(), truth, rtol=1e-3, atol=1e-4)
 
 
 def test_the_contract_notices_a_model_that_does_not_propagate():

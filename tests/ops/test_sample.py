@@ -160,3 +160,12 @@ def test_a_block_maps_sources_to_targets_and_a_full_fanout_is_exact():
     for block in blocks:
         state = spmm(block.graph, state)
     torch.testing.assert_close(state, (a.dense() @ a.dense() @ x)[[0]])
+
+
+def test_a_generator_of_the_cpu_draws_for_any_device():
+    from mmgraph.ops.sample.chance import uniform
+
+    generator = torch.Generator().manual_seed(0)
+    assert uniform((3, 2), generator, torch.device("meta")).device.type == "meta"
+    again = uniform((3, 2), generator.manual_seed(0), torch.device("cpu"))
+    assert torch.equal(again, torch.rand(3, 2, dtype=torch.float64, generator=generator.manual_seed(0)))

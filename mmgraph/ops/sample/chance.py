@@ -9,14 +9,13 @@ from torch import Tensor
 
 
 def uniform(size: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Uniform float64 numbers in [0, 1).
+    """Uniform float64 numbers in [0, 1), drawn where the generator lives and moved to ``device``.
+
+    A generator of the CPU gives the same draws on every device.
 
     Raises:
         TypeError: no generator: without one the draw could not be repeated.
-        ValueError: a generator of another device.
     """
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    if generator.device.type != device.type:
-        raise ValueError(f"generator is on {generator.device}, but what it draws for is on {device}")
-    return torch.rand(size, dtype=torch.float64, generator=generator, device=device)
+    return torch.rand(size, dtype=torch.float64, generator=generator, device=generator.device).to(device)

@@ -38,7 +38,8 @@ LIKE_MINDED = UserCoInteraction(40)
 def _trained(
     name: str, model: type[Recommender], args: dict[str, Any], space: dict[str, Range], **fields: Any
 ) -> Experiment:
-    return trained(name, model, args, RATE | space, **({"transforms": SCALED} | fields))
+    own: dict[str, Any] = {"transforms": SCALED} | fields
+    return trained(name, model, args, RATE | space, **own)
 
 
 def _weight(**ranges: tuple[float, float]) -> dict[str, Range]:
