@@ -10,10 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from mmgraph.experiment.paired import ALPHA, paired_test
 from mmgraph.experiment.result import Result
-
-ALPHA = 0.05  # two-sided, of intervals and verdicts
-POWER = 0.8  # of the smallest difference that is said to be detectable
 
 
 class CannotPair(ValueError):
@@ -39,13 +37,14 @@ class Comparison:
         seeds: number of seeds compared; a side with one seed stands against each seed of the other.
         p_seeds: paired t-test over seeds; NaN with fewer than two.
         p_seeds_permutation: exact sign-flip test over seeds; it cannot fall below 2 / 2^seeds.
-        interval: 95 % interval of the difference from the variance over users and over seeds; see :func:`paired_test`.
-            One seed has no variance to add: the interval is then over users alone.
+        interval: 95 % interval of the difference from the variance over users and over seeds; see
+            :func:`mmgraph.experiment.paired.paired_test`.
+            One seed says nothing of others: the interval is then about these two trained models, over users alone.
         p: p-value of the test that belongs to ``interval``.
         p_adjusted: p after Holm over the family it was tested in; p itself for one comparison alone.
         dz: effect size, Cohen's d_z = mean(d) / sd(d) over users.
         detectable: the smallest true difference that a test like this one finds in 80 % of all samples:
-            (t_0.975 + t_0.8) · standard error, 2.8 · sd / √n where there are many users and one seed.
+            half of the interval + t_0.8 · standard error, 2.8 · sd / √n where there are many users and one seed.
     """
 
     metric: str
@@ -182,58 +181,6 @@ def compare_family(
     found = {name: compare(a, b, metric, **options) for name, b in others.items()}
     adjusted = holm([c.p for c in found.values()])
     return {name: replace(c, p_adjusted=p) for (name, c), p in zip(found.items(), adjusted, strict=True)}
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """What :func:`paired_test` finds; each of the shape of the leading dimensions.
-
-    Attributes:
-        p: two-sided p-value.
-        margin: half the width of the 95 % interval.
-        detectable: smallest difference found with 80 % power.
-    """
-
-    p: np.ndarray
-    margin: np.ndarray
-    detectable: np.ndarray
-
-
-def paired_test(d: np.ndarray) -> PairedTest:
-    """t-test of mean difference 0 with users and seeds both drawn at random. With one seed it is the paired t-test.
-
-    With d_su = μ + user_u + seed_s + rest_su, the variance of the mean over S seeds and n users is
-    var(user means) / n + max(0, var(seed means) / S - var(rest) / (n S)): what the seeds add beyond the noise that the
-    user means hold already. Degrees of freedom after Satterthwaite.
-
-    With few seeds their variance is badly known, and the test is then too ready to find a difference: where the seeds
-    matter, simulated data without one gave up to 15 % in place of 5 % with two seeds, 9 % with three, 7 % with five.
-
-    Args:
-        d: differences [..., S, n]; leading dimensions are further data sets.
-    """
-    from scipy.stats import t as student
-
-    seeds, users = d.shape[-2:]
-    mean = d.mean((-2, -1))
-    if users < 2:
-        nothing = np.full_like(mean, np.nan)
-        return PairedTest(nothing, nothing, nothing)
-    over_users = d.mean(-2)
-    of_users = over_users.var(-1, ddof=1) / users
-    of_seeds = np.zeros_like(of_users)
-    if seeds > 1:
-        over_seeds = d.mean(-1)
-        rest = d - over_users[..., None, :] - over_seeds[..., None] + mean[..., None, None]
-        noise = (rest**2).sum((-2, -1)) / ((users - 1) * (seeds - 1))
-        of_seeds = np.maximum(0, over_seeds.var(-1, ddof=1) / seeds - noise / (users * seeds))
-    error = np.sqrt(of_users + of_seeds)
-    spread = of_users**2 / (users - 1) + of_seeds**2 / max(1, seeds - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.where(spread > 0, (of_users + of_seeds) ** 2 / spread, users - 1)
-        t = np.where(mean == 0, 0.0, np.abs(mean) / error)
-    quantile = student.ppf(1 - ALPHA / 2, freedom)
-    return PairedTest(2 * student.sf(t, freedom), quantile * error, (quantile + student.ppf(POWER, freedom)) * error)
 
 
 def _effect_size(mean: float, sd: float) -> float:

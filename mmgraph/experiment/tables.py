@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmgraph.experiment.paired import ALPHA, paired_test
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.significance import ALPHA, CannotPair, holm, paired_differences, paired_test
+from mmgraph.experiment.significance import CannotPair, holm, paired_differences
 
 if TYPE_CHECKING:
     import pandas as pd

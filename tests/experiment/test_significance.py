@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from mmgraph.experiment import Result, compare, compare_family, holm
-from mmgraph.experiment.significance import CannotPair, PairedTest, paired_differences, paired_test
+from mmgraph.experiment.paired import PairedTest, paired_test, variances
+from mmgraph.experiment.significance import CannotPair, paired_differences
 
 
 def stored(folder, name: str, seed: int, values, *, users=None, protocol: str = "p-1", opened: int = 0) -> Result:
@@ -85,17 +86,46 @@ def test_two_models_that_do_not_differ_are_told_apart_once_in_twenty():
     assert ((np.abs(d.mean((1, 2))) > found.margin) == (found.p < 0.05)).all()
 
 
-@pytest.mark.parametrize("of_seed", [0.0, 0.1])
-def test_seeds_that_differ_by_chance_are_not_a_finding(of_seed):
-    # d = user + seed + rest: the test over users alone takes one lucky seed for a better model
-    random = np.random.default_rng(5)
-    d = random.normal(0, 0.3, (2000, 1, 200)) + random.normal(0, 0.3, (2000, 5, 200))
-    d += of_seed * random.standard_normal((2000, 5, 1))
+def simulated(seeds: int, effect: float, rest: float = 0.3, pairs: int = 2000, users: int = 100) -> np.ndarray:
+    """Models that do not differ: user + seed + rest; ``effect`` is the seeds' standard error in the users'."""
+    random = np.random.default_rng([seeds, int(10 * effect), int(10 * rest)])
+    d = random.normal(0, 0.3, (pairs, 1, users)) + random.normal(0, rest, (pairs, seeds, users))
+    error = ((0.09 + rest**2 / seeds) / users) ** 0.5
+    return d + effect * error * seeds**0.5 * random.standard_normal((pairs, seeds, 1))
+
+
+@pytest.mark.parametrize("rest", [0.1, 0.3])
+@pytest.mark.parametrize(
+    ("seeds", "effect"), [(1, 0.0), (2, 1.0), (2, 2.0), (3, 0.0), (3, 1.0), (3, 2.0), (5, 0.0), (5, 1.0), (5, 2.0)]
+)
+def test_the_level_is_held_with_few_seeds_whatever_they_do(seeds, effect, rest):
+    d = simulated(seeds, effect, rest)
     found = paired_test(d)
-    assert (found.p < 0.05).mean() < 0.06
-    if of_seed:
-        assert (found.p < 0.05).mean() > 0.04
+    assert (0.025 if seeds == 2 else 0.035) < (found.p < 0.05).mean() < 0.06
+    assert ((np.abs(d.mean((1, 2))) > found.margin) == (found.p < 0.05)).all()
+    if effect > 1:  # the test over users alone takes lucky seeds for a better model
         assert (paired_test(d.mean(1, keepdims=True)).p < 0.05).mean() > 0.2
+
+
+def test_two_seeds_without_an_effect_are_judged_too_carefully_never_too_boldly():
+    rates = [(paired_test(simulated(2, effect, 0.3)).p < 0.05).mean() for effect in (0.0, 0.3, 0.6, 4.0, 30.0)]
+    assert max(rates) < 0.06
+    assert rates[0] < 0.03
+    assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_the_interval_is_the_users_at_least_and_the_seeds_where_these_decide():
+    random = np.random.default_rng(7)
+    d = simulated(5, 0.0, pairs=50)
+    of_users, of_seeds, rest = variances(d)
+    assert rest == pytest.approx((0.09 / 500) * np.ones(50), rel=0.3)
+    assert (paired_test(d).margin >= stats.t.ppf(0.975, 99) * np.sqrt(of_users) - 1e-12).all()
+    lucky = d[:1] + 10 * random.standard_normal((1, 5, 1))
+    over_seeds = stats.ttest_1samp(lucky[0].mean(1), 0)
+    assert paired_test(lucky).p[0] == pytest.approx(over_seeds.pvalue, rel=0.01)
+    same = np.broadcast_to(d[:1, :1], (1, 4, 100))  # seeds that all did the same add nothing
+    assert paired_test(same).p[0] == pytest.approx(stats.ttest_1samp(d[0, 0], 0).pvalue)
+    assert of_seeds.min() > 0
 
 
 def test_a_family_is_corrected_after_holm_and_the_verdict_follows(tmp_path):
