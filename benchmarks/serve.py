@@ -33,7 +33,8 @@ import torch
 from mmgraph import __version__
 from mmgraph.bundle import FoldIn, Manifest, Modality, TowerFacts, load
 from mmgraph.bundle.folder import seal, writing
-from mmgraph.bundle.towers import LinearTower, RidgeTower, Tower, write_tower
+from mmgraph.bundle.students import ContentStudent
+from mmgraph.bundle.towers import RidgeTower, Tower, write_tower
 from mmgraph.bundle.writing import write_history, write_ids, write_tables
 from mmgraph.ops import TopKIndex
 from mmgraph.serve.log import SqliteLog
@@ -72,7 +73,7 @@ def make_bundle(folder: Path, videos: int, users: int = USERS) -> Path:
     rng = np.random.default_rng(0)
     user, video = rows_of(users, 1), rows_of(videos, 2)
     met = np.sort(rng.integers(0, videos, (users, SEEN)), axis=1)
-    identity = LinearTower([torch.zeros(DIM)], [torch.ones(DIM)], torch.eye(DIM + 1, DIM) * 16.0, torch.zeros(DIM))
+    identity = ContentStudent([torch.zeros(DIM)], [torch.ones(DIM)], torch.eye(DIM + 1, DIM) * 16.0, torch.zeros(DIM))
     example = [torch.zeros(3, DIM), torch.ones(3, dtype=torch.bool)]
     with writing(folder, replace=True) as place:
         write_tables(place, user, video, torch.from_numpy(rng.exponential(size=videos)), torch.zeros(videos).byte())
@@ -582,7 +583,7 @@ def towers(report: Report, folder: Path, scale: float) -> None:
     import onnxruntime
 
     generator = torch.Generator().manual_seed(3)
-    linear = LinearTower(
+    linear = ContentStudent(
         [torch.zeros(DIM)],
         [torch.ones(DIM)],
         torch.randn(DIM + 1, DIM, generator=generator) / 8,

@@ -23,6 +23,8 @@ from mmgraph.ops.topk import TopK, best_of, topk
 
 TABLES, HISTORY, USERS, VIDEOS = "tables.safetensors", "history.safetensors", "users.parquet", "videos.parquet"
 
+PAIR = "pair.safetensors"
+
 HIDDEN, DELETED, NAMELESS, ROWLESS = 1, 2, 4, 8
 
 
@@ -43,6 +45,7 @@ class Bundle:
         history: what each user met.
         columns: V rows: ``id``, ``title`` where the data has one, and what can be filtered by.
         cold, tower: the towers for a new video and for a user, or None.
+        pair: what re-scores lists where the model's score is no product of rows, or None.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -60,6 +63,7 @@ class Bundle:
         self.history = History(past["indptr"].numpy(), past["video"].numpy(), past["time"].numpy())
         self.cold = Tower(folder / "towers/cold.pt2") if manifest.cold is not None else None
         self.tower = Tower(folder / "towers/user.pt2") if manifest.user is not None else None
+        self.pair = Pair(folder, manifest) if manifest.rescore is not None else None
         self._check()
 
     def _check(self) -> None:
@@ -101,7 +105,9 @@ class Bundle:
         seen = self.seen(rows) if exclude_seen else None
         allowed = self.gate == 0
         if self.user is not None:
-            return topk(self.user[rows], self.video, k, seen=seen, candidates=allowed)
+            wanted = k if self.pair is None else max(k, self.pair.candidates)
+            found = topk(self.user[rows], self.video, wanted, seen=seen, candidates=allowed)
+            return found if self.pair is None else self.pair.best(torch.tensor(rows), found, k)
         clicks = [torch.from_numpy(np.unique(self.history.of(row)[0])).long() for row in rows]
         scores = torch.stack([self.video[mine].sum(0) for mine in clicks]).masked_fill(~allowed, -torch.inf)
         if seen is not None:
@@ -113,6 +119,33 @@ class Bundle:
         found = self.rank(users, k, exclude_seen=exclude_seen)
         raw = self.videos.raw
         return {user: [raw[v] for v in row if v >= 0] for user, row in zip(users, found.video.tolist(), strict=True)}
+
+
+class Pair:
+    """The model's own score of pairs, in a bundle whose rows only find the candidates.
+
+    Args:
+        folder: of the bundle.
+        manifest: of the bundle; it has ``rescore``.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        assert manifest.rescore is not None
+        rows = _tensors(folder / PAIR)
+        self.user, self.video = rows["user"], rows["video"]
+        self.tower, self.candidates = Tower(folder / "towers/pair.pt2"), manifest.rescore.candidates
+        if (len(self.user), len(self.video)) != (manifest.users, manifest.videos):
+            raise BundleError(f"{folder / PAIR}: {len(self.user)} users and {len(self.video)} videos")
+
+    def scores(self, users: Tensor, videos: Tensor) -> Tensor:
+        """[B, T] for rows of users [B] and videos [B, T]."""
+        return self.tower(self.user[users], self.video[videos])
+
+    def best(self, users: Tensor, found: TopK, k: int) -> TopK:
+        """The k best of some lists [B, C] by this score; ties stay in the order they were found in."""
+        scores = self.scores(users, found.video.clamp_min(0)).masked_fill(found.video < 0, -torch.inf)
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+        return TopK(scores.gather(1, order), found.video.gather(1, order))
 
 
 def load(folder: str | Path) -> Bundle:

@@ -11,15 +11,14 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.bundle.bundle import Bundle, load
-from mmgraph.bundle.distil import content_tower
 from mmgraph.bundle.folder import seal, writing
-from mmgraph.bundle.manifest import FoldIn, LogPlace, Manifest, Modality, TowerFacts
-from mmgraph.bundle.scorer import Served, served
-from mmgraph.bundle.towers import ContentTower, RidgeTower, TowerError, write_tower
-from mmgraph.bundle.writing import write_history, write_ids, write_tables
+from mmgraph.bundle.making_towers import Making, cold_tower, pair_tower, user_tower
+from mmgraph.bundle.manifest import LogPlace, Manifest, Rescore
+from mmgraph.bundle.scorer import served
+from mmgraph.bundle.writing import write_history, write_ids, write_pair, write_tables
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset
@@ -41,6 +40,7 @@ def export(
     onnx: bool = False,
     replace: bool = False,
     distil: bool = True,
+    embedding_dim: int = 64,
     reg: float = 1.0,
     background: float = 0.1,
     half_life: float = 7 * DAY,
@@ -53,14 +53,18 @@ def export(
     """Writes a bundle, whole or not at all, and reads it back.
 
     Args:
-        model: trained; its score must be a dot product, a cosine, or clicks times an item matrix.
+        model: trained. A score that is a dot product, a cosine, or clicks times an item matrix is served exactly; any
+            other is distilled into rows, and where it is a head over rows that re-scores the best of them.
         graph: what it reads; its interactions are what users have seen.
         dataset: gives raw ids, titles, columns and entities (tags); rows as in the graph.
         folder: where; an existing bundle only with ``replace``, and then in one step.
         name: for people; the model's class by default.
         onnx: write the towers as ONNX too (packages of ``mmgraph[export]``).
         replace: put it in the place of an existing bundle.
-        distil: where the model has no way from content to a row, fit a matrix to its rows for new videos.
+        distil: where the model has no way from content to a video's row, or from a history to a user's, train small
+            networks on what it ranks (:mod:`mmgraph.bundle.distil`); with fewer than 50 users or videos closed forms
+            stand in. False: closed forms for users, new videos as popular only, and no rows for other scores.
+        embedding_dim: width of the rows, where those are distilled.
         reg, background: λ and b of :class:`FoldIn`.
         half_life: after so many seconds a click counts half for popularity.
         protocol, metrics, passports: kept in the manifest; passports by modality.
@@ -68,16 +72,22 @@ def export(
         seen: CSR [U, V] where users have seen more than the graph's interactions, because a transform thinned them.
 
     Raises:
-        RefusedModelError: a score that no table gives.
+        RefusedModelError: a score that no table gives, and ``distil`` is off.
         BundleError: the folder exists.
         WriteFailed: it cannot be written.
         ValueError: the dataset is not the graph's.
     """
     _same_rows(graph, dataset)
-    tables, notes = served(model, graph), []
+    tables = served(model, graph, distil, embedding_dim)
     with writing(Path(folder), replace) as place:
-        cold, modalities = _cold_tower(model, graph, tables, place, distil, onnx, notes, passports or {})
-        user, fold_in = _user_tower(model, graph, tables, place, onnx, reg, background, notes)
+        making = Making(model, graph, tables, place, distil, onnx)
+        if tables.history is not None:
+            making.notes.append(f"{type(model).__name__} scores by no product of rows: its lists are distilled")
+        cold, modalities = cold_tower(making, passports or {})
+        user, fold_in = user_tower(making, reg, background)
+        pair = pair_tower(making)
+        if pair is not None and tables.pair is not None:
+            write_pair(place, tables.pair.user, tables.pair.video)
         popularity, moment = _popularity(graph, half_life)
         write_tables(place, tables.user, tables.video, popularity, torch.zeros(graph.num_videos, dtype=torch.uint8))
         write_history(place, *_history(graph, seen))
@@ -99,12 +109,13 @@ def export(
                 cold=cold,
                 user=user,
                 fold_in=fold_in,
+                rescore=None if pair is None else Rescore(tower=pair),
                 half_life=half_life,
                 popularity_at=moment,
                 log=log or LogPlace(),
                 protocol=None if protocol is None else dict(protocol),
                 metrics=dict(metrics or {}),
-                notes=tuple(notes),
+                notes=tuple(making.notes),
             ),
         )
     return load(folder)
@@ -114,106 +125,6 @@ def _same_rows(graph: MultimodalGraph, dataset: Dataset) -> None:
     sizes = (graph.num_users, graph.num_videos), (dataset.num_users, dataset.num_videos)
     if sizes[0] != sizes[1]:
         raise ValueError(f"the graph has {sizes[0]} users and videos, the dataset {sizes[1]}: give the graph's dataset")
-
-
-def _cold_tower(
-    model: Recommender,
-    graph: MultimodalGraph,
-    tables: Served,
-    place: Path,
-    distil: bool,
-    onnx: bool,
-    notes: list[str],
-    passports: Mapping[str, Mapping[str, Any]],
-) -> tuple[TowerFacts | None, dict[str, Modality]]:
-    """Writes towers/cold; what it is, and the modalities it reads."""
-    if tables.user is None:
-        notes.append("new videos: an item matrix has no row for a video without clicks; they are shown as popular only")
-        return None, {}
-    from mmgraph.nn.evaluating import evaluating
-
-    content: Any = getattr(model, "content", None)
-    tower: nn.Module | None = None
-    kind, about = "own", "the model's own"
-    names = list(graph.modalities)
-    if hasattr(model, "embed") and content is not None:
-        names = list(content.modalities)
-        tower = ContentTower(evaluating(model), names)
-    elif distil and names:
-        kind = "distilled"
-        tower, about = content_tower(graph, tables.video.to(graph.features(names[0]).values.device), names)
-    if tower is None:
-        why = "the graph has no modality" if not names else "the model reads no content, and distil is off"
-        notes.append(f"new videos: {why}; they are shown as popular only")
-        return None, {}
-    dims = {m: graph.feature_dims[m] for m in names}
-    example: list[Tensor] = []
-    for width in dims.values():
-        example += [torch.zeros(3, width), torch.ones(3, dtype=torch.bool)]
-    try:
-        write_tower(tower.cpu(), example, [{0: "batch"}] * len(example), place / "towers/cold", onnx)
-    except TowerError as error:
-        notes.append(f"new videos: {error}; they are shown as popular only")
-        return None, {}
-    inputs = [text for m, d in dims.items() for text in (f"{m} [B, {d}] float32", f"{m} present [B] bool")]
-    facts = TowerFacts(kind=kind, inputs=tuple(inputs), output=f"[B, {tables.video.shape[1]}] float32", about=about)
-    found = {m: dict(passports[m]) if m in passports else None for m in dims}
-    return facts, {m: Modality(dim=d, passport=found[m]) for m, d in dims.items()}
-
-
-def _same_users(tower: nn.Module, graph: MultimodalGraph, tables: Served, steps: int) -> None:
-    """That the tower gives the users' rows from their histories.
-
-    Raises:
-        TowerError: it does not.
-    """
-    past = graph.histories(max_len=steps, users=torch.arange(min(32, graph.num_users)))
-    some = past.length > 0
-    assert tables.user is not None
-    found = tower(tables.video[past.video[some].clamp_min(0)], past.mask[some], past.time[some])
-    worst = float((found - tables.user[: len(some)][some]).abs().max()) if bool(some.any()) else 0.0
-    if not worst <= 1e-4 * max(1.0, float(tables.user.abs().max())):
-        raise TowerError(f"{type(tower).__name__} gives other rows than the model, by up to {worst:.3g}")
-
-
-def _user_tower(
-    model: Recommender,
-    graph: MultimodalGraph,
-    tables: Served,
-    place: Path,
-    onnx: bool,
-    reg: float,
-    background: float,
-    notes: list[str],
-) -> tuple[TowerFacts | None, FoldIn]:
-    """Writes towers/user; what it is, and how the server follows new clicks."""
-    if tables.user is None:
-        notes.append("user tower: a user is the clicks themselves, summed over the item matrix")
-        return None, FoldIn(method="clicks")
-    dim = tables.video.shape[1]
-    free = [{0: "batch", 1: "steps"}] * 2
-    make: Any = getattr(model, "history_tower", None)
-    if make is not None:
-        tower, steps = make().cpu().eval(), int(getattr(model, "max_len", 50))
-        try:
-            _same_users(tower, graph, tables, steps)
-            times = torch.arange(3, dtype=torch.float64).expand(3, 3).contiguous()
-            example = (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool), times)
-            write_tower(tower, example, [*free, free[0]], place / "towers/user", onnx, max_steps=steps)
-            inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", "time [B, T] float64")
-            facts = TowerFacts(kind="own", inputs=inputs, output=f"[B, {dim}] float32", about="the model's own")
-            return facts, FoldIn(method="tower", steps=steps)
-        except TowerError as error:
-            notes.append(f"user tower: {error}; rows follow new clicks by ridge regression, not as the model would")
-    gram = (tables.video.T @ tables.video).cpu()
-    tower, products = (RidgeTower(gram, reg, background, products) for products in (False, True))
-    example = (torch.zeros(3, 3, dim), torch.ones(3, 3, dtype=torch.bool), torch.zeros(3, dim))
-    write_tower(tower, example, [*free, {0: "batch"}], place / "towers/user", onnx, products)
-    inputs = (f"videos [B, T, {dim}] float32", "mask [B, T] bool", f"prior [B, {dim}] float32")
-    about = "ridge regression on the frozen video rows"
-    return TowerFacts(kind="ridge", inputs=inputs, output=f"[B, {dim}] float32", about=about), FoldIn(
-        method="ridge", reg=reg, background=background
-    )
 
 
 def _popularity(graph: MultimodalGraph, half_life: float) -> tuple[Tensor, float]:

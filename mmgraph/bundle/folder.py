@@ -86,6 +86,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     facts = {name: FileFacts(blake2b=hash_file(folder / name), bytes=(folder / name).stat().st_size) for name in names}
     manifest = manifest.model_copy(update={"files": facts})
+    manifest = manifest.model_copy(update={"digest": manifest.digested()})
     write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
 
@@ -114,7 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check(folder: Path, manifest: Manifest) -> None:
-    """That each file is there and has the bytes that were written, and that there is no other.
+    """That each file is there and has the bytes that were written, the manifest too, and that there is no other.
 
     Raises:
         BundleError: the first that is not so.
@@ -130,6 +131,8 @@ def check(folder: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path} has {size} bytes, {facts.bytes} were written: export the bundle again")
         if hash_file(path) != facts.blake2b:
             raise BundleError(f"{path} is not what was written (its hash differs): export the bundle again")
+    if manifest.digest != manifest.digested():
+        raise BundleError(f"{folder / MANIFEST} is not what was written (its digest differs): export the bundle again")
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
     if strange := sorted(there - set(manifest.files)):
         raise BundleError(f"{folder / strange[0]} does not belong to the bundle ({len(strange)} such files)")

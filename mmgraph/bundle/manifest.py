@@ -49,13 +49,22 @@ class FoldIn(_Part):
 
     u = argmin Σ_{j∈new clicks} (1 − uᵀv_j)² + (u − u₀)ᵀ (b VᵀV + λI) (u − u₀), u₀ = 0 for a new user, for whom it is
     ``Recommender.fold_in``; ``method`` ``tower`` runs the user tower over the whole history instead, ``clicks``
-    sums the rows of the item matrix. ``steps``: the most recent events that a tower reads.
+    sums the rows of the item matrix. ``steps``: the most recent events that a tower reads. ``around``: the tower is an
+    approximation, so a row moves by what it says of the difference: u = u₀ + g(all events) − g(those of the bundle).
     """
 
     method: Literal["ridge", "tower", "clicks"]
     reg: float = 1.0
     background: float = 0.1
     steps: int = 50
+    around: bool = False
+
+
+class Rescore(_Part):
+    """``towers/pair`` re-scores the ``candidates`` best by the rows, for users and videos that were trained on."""
+
+    tower: TowerFacts
+    candidates: int = 200
 
 
 class LogPlace(_Part):
@@ -79,6 +88,7 @@ class Manifest(_Part):
         modalities: what new videos may bring, in the order of the cold tower's inputs.
         cold, user: the towers; None where there is none, and ``notes`` says why.
         fold_in: how a row follows new clicks.
+        rescore: where the model's score is no product of rows: what re-scores the lists that the rows give.
         half_life: of the popularity, in seconds.
         popularity_at: UTC seconds at which its weights are 1.
         log: what of the event log is in it.
@@ -86,6 +96,7 @@ class Manifest(_Part):
         metrics: measured before it was exported.
         notes: what it cannot do, and why.
         files: name -> hash and size.
+        digest: of everything else in here, written when the bundle is sealed.
     """
 
     format: int = FORMAT
@@ -101,6 +112,7 @@ class Manifest(_Part):
     cold: TowerFacts | None = None
     user: TowerFacts | None = None
     fold_in: FoldIn
+    rescore: Rescore | None = None
     half_life: float
     popularity_at: float
     log: LogPlace = LogPlace()
@@ -108,8 +120,13 @@ class Manifest(_Part):
     metrics: dict[str, Any] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: dict[str, FileFacts] = Field(default_factory=dict)
+    digest: str = ""
+
+    def digested(self) -> str:
+        """What ``digest`` should be: SHA-256 of all other fields, 64 hex digits."""
+        return hashlib.sha256(self.model_dump_json(exclude={"digest"}).encode()).hexdigest()
 
     @property
     def id(self) -> str:
         """Names the bundle by its contents: 16 hex digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return self.digested()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgraph.ops import CSR
 
@@ -29,33 +29,59 @@ class Served(NamedTuple):
             here [V, V], that belong to a user's clicks.
         user: [U, D], or None for ``linear``.
         video: [V, D] or [V, V], row j what a click on j adds to every video's score.
+        history: the tower that made ``user`` of histories, where the tables are distilled; their order is near the
+            model's, not the same.
+        pair: the model's own rows, where its head re-scores what the distilled tables find.
+        about: of ``history``, in words.
     """
 
     kind: Literal["factors", "linear"]
     user: Tensor | None
     video: Tensor
+    history: nn.Module | None = None
+    pair: Embeddings | None = None
+    about: str = ""
 
 
 @torch.no_grad()
-def served(model: Recommender, graph: MultimodalGraph) -> Served:
+def served(model: Recommender, graph: MultimodalGraph, distilled: bool = False, dim: int = 64) -> Served:
     """The tables for this model: what it calls its factors, or an item matrix, found to rank as ``score`` does.
 
+    Args:
+        model: trained.
+        graph: what it reads.
+        distilled: where its score is neither, fit rows to it (:func:`mmgraph.bundle.distil.distil`).
+        dim: their width.
+
     Raises:
-        RefusedModelError: its score is neither.
+        RefusedModelError: its score is neither, and ``distilled`` is off.
     """
     from mmgraph.nn.evaluating import evaluating  # layers are training code, which reading a bundle does without
 
     asked = evaluating(model)
     emb = asked.encode(graph)
     found = _factors(asked, emb) or _item_matrix(emb, graph)
+    if found is None and distilled:
+        return _distilled(asked, emb, graph, dim)
     if found is None:
         name, head = type(model).__name__, type(model.head).__name__
         raise RefusedModelError(
             f"{name} scores a pair through {head}, which is no dot product and no item matrix: a bundle would have to "
-            f"score every video by the network. Train {name} with a DotHead or CosineHead, or distil it into one"
+            f"score every video by the network. Distil it into rows (distil=True), or train {name} with a DotHead or "
+            "CosineHead"
         )
     _compare(asked, emb, graph, found)
     return found
+
+
+def _distilled(model: Any, emb: Embeddings, graph: MultimodalGraph, dim: int) -> Served:
+    from mmgraph.bundle.distil import distil
+    from mmgraph.models.base import Recommender
+
+    made = distil(lambda users: model.score(emb, users), graph, embedding_dim=dim)
+    by_head = type(model).score is Recommender.score and isinstance(emb.user, Tensor)
+    pair = type(emb)(*(rows.detach().float().cpu() for rows in emb)) if by_head else None
+    return Served("factors", made.user, made.video, made.history, pair, made.about)
 
 
 def _factors(model: Any, emb: Embeddings) -> Served | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import threading
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.data.files import open_atomically
@@ -72,6 +72,11 @@ def _refuse_pickles(path: Path) -> None:
         raise error if isinstance(error, TowerError) else TowerError(f"{path} is no .pt2 archive: {error}") from error
 
 
+def on_cpu(module: nn.Module) -> nn.Module:
+    """A copy of a module on the CPU, in evaluation mode; the one given stays where and as it is."""
+    return copy.deepcopy(module).cpu().eval()
+
+
 def write_tower(
     module: nn.Module,
     example: Sequence[Tensor],
@@ -99,7 +104,7 @@ def write_tower(
     largest = {"batch": MAX_BATCH, "steps": max_steps}
     dims = {name: torch.export.Dim(name, min=1, max=largest[name]) for free in dynamic for name in free.values()}
     shapes: tuple = tuple({at: dims[name] for at, name in free.items()} for free in dynamic)
-    module = module.eval()
+    module = on_cpu(module)
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
         shapes = (shapes,)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +118,7 @@ def write_tower(
         torch.export.save(program, file)
     _refuse_pickles(path.with_suffix(".pt2"))
     if onnx:
-        _write_onnx((onnx_module or module).eval(), example, shapes, path.with_suffix(".onnx"))
+        _write_onnx(module if onnx_module is None else on_cpu(onnx_module), example, shapes, path.with_suffix(".onnx"))
 
 
 def _write_onnx(module: nn.Module, example: Sequence[Tensor], shapes: tuple, path: Path) -> None:
@@ -155,35 +160,19 @@ class ContentTower(nn.Module):
         return self.model.embed({name: _Given(values, present) for name, values, present in pairs})
 
 
-class LinearTower(nn.Module):
-    """Content to row by one matrix: row = [standardised features, absent ones 0; present flags] W + b.
+class PairTower(nn.Module):
+    """A head over rows that are given: (user [B, D], videos [B, T, D]) -> scores [B, T].
 
     Args:
-        means, scales: of each modality's columns.
-        weight: [ΣD_m + M, D].
-        bias: [D].
+        head: of the model.
     """
 
-    def __init__(self, means: Sequence[Tensor], scales: Sequence[Tensor], weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, head: nn.Module) -> None:
         super().__init__()
-        for at, (mean, scale) in enumerate(zip(means, scales, strict=True)):
-            self.register_buffer(f"mean_{at}", mean)
-            self.register_buffer(f"scale_{at}", scale)
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
+        self.head = head
 
-    def inputs(self, *inputs: Tensor) -> Tensor:
-        """[B, ΣD_m + M] that the matrix is applied to."""
-        parts, flags = [], []
-        for at, (values, present) in enumerate(zip(inputs[::2], inputs[1::2], strict=True)):
-            flag = present.unsqueeze(1).to(values.dtype)
-            x = (values - self.get_buffer(f"mean_{at}")) * self.get_buffer(f"scale_{at}")
-            parts.append(F.normalize(x, dim=1) * flag)
-            flags.append(flag)
-        return torch.cat([*parts, *flags], 1)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.inputs(*inputs) @ self.get_buffer("weight") + self.get_buffer("bias")
+    def forward(self, user: Tensor, videos: Tensor) -> Tensor:
+        return self.head(user, videos)
 
 
 class RidgeTower(nn.Module):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from mmgraph.bundle.bundle import HISTORY, TABLES, USERS, VIDEOS
+from mmgraph.bundle.bundle import HISTORY, PAIR, TABLES, USERS, VIDEOS
 from mmgraph.data.files import write_atomically
 
 
@@ -23,6 +23,11 @@ def write_tables(place: Path, user: Tensor | None, video: Tensor, popularity: Te
         out["user"] = user.cpu().contiguous()
         out["gram"] = out["video"].T @ out["video"]
     write_atomically(place / TABLES, save(out))
+
+
+def write_pair(place: Path, user: Tensor, video: Tensor) -> None:
+    """pair.safetensors: the rows that ``towers/pair`` reads, user [U, D] and video [V, D]."""
+    write_atomically(place / PAIR, save({"user": user.contiguous(), "video": video.contiguous()}))
 
 
 def write_history(place: Path, indptr: NDArray, video: NDArray, time: NDArray) -> None:

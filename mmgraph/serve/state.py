@@ -296,12 +296,24 @@ class State:
         return len(self.dirty)
 
     def _fold_in(self, user: int) -> Tensor | None:
-        if self.linear or self.bundle.manifest.fold_in.method == "tower":
+        fold = self.bundle.manifest.fold_in
+        if self.linear or (fold.method == "tower" and not fold.around):
             return self.of_history(self.history(user))
+        if fold.method == "tower":
+            return self._moved(user)
         prior = None
         if self.bundle.user is not None and user < len(self.bundle.user):
             prior = self.bundle.user[user]
         return self.of_history(self.clicks(user), prior)
+
+    def _moved(self, user: int) -> Tensor | None:
+        """A trained row, moved by what an approximate tower says of the clicks since; its own word for a new user."""
+        now = self.of_history(self.history(user))
+        if self.bundle.user is None or user >= len(self.bundle.user) or now is None:
+            return now
+        videos, times = self.bundle.history.of(user)
+        before = self.of_history([Met(int(v), float(t), "click") for v, t in zip(videos, times, strict=True)])
+        return now if before is None else self.bundle.user[user] + now - before
 
     @torch.no_grad()
     def of_history(self, history: Sequence[Met], prior: Tensor | None = None) -> Tensor | None:
