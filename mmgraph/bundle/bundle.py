@@ -134,18 +134,32 @@ class Pair:
         rows = _tensors(folder / PAIR)
         self.user, self.video = rows["user"], rows["video"]
         self.tower, self.candidates = Tower(folder / "towers/pair.pt2"), manifest.rescore.candidates
-        if (len(self.user), len(self.video)) != (manifest.users, manifest.videos):
+        if len(self.user) > manifest.users or len(self.video) > manifest.videos:
             raise BundleError(f"{folder / PAIR}: {len(self.user)} users and {len(self.video)} videos")
 
-    def scores(self, users: Tensor, videos: Tensor) -> Tensor:
-        """[B, T] for rows of users [B] and videos [B, T]."""
-        return self.tower(self.user[users], self.video[videos])
-
     def best(self, users: Tensor, found: TopK, k: int) -> TopK:
-        """The k best of some lists [B, C] by this score; ties stay in the order they were found in."""
-        scores = self.scores(users, found.video.clamp_min(0)).masked_fill(found.video < 0, -torch.inf)
-        order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-        return TopK(scores.gather(1, order), found.video.gather(1, order))
+        """The k best of some lists [B, C] by this score.
+
+        Users and videos that came after training have no row here: such a list stays as it is, and such a video keeps
+        its place, with the score of the one above it.
+
+        Args:
+            users: rows [B].
+            found: by the rows, best first, -1 where there were too few.
+            k: how many.
+        """
+        known = (found.video >= 0) & (found.video < len(self.video)) & (users < len(self.user)).unsqueeze(1)
+        rows = torch.where(known, found.video, 0)
+        given = self.tower(self.user[users.clamp_max(len(self.user) - 1)], self.video[rows])
+        order = given.masked_fill(~known, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        score, video = found.score.clone(), found.video.clone()
+        for line in known.any(1).nonzero().flatten().tolist():
+            places = known[line].nonzero().flatten()
+            best = order[line, : len(places)]
+            video[line, places], score[line, places] = found.video[line, best], given[line, best]
+            above = torch.where(known[line], torch.arange(len(known[line])), -1).cummax(0).values.clamp_min(places[0])
+            score[line] = torch.where(video[line] >= 0, score[line, above], -torch.inf)
+        return TopK(score[:, :k], video[:, :k])
 
 
 def load(folder: str | Path) -> Bundle:

@@ -90,13 +90,16 @@ def content_tower(
         weight, bias = _ridge(x[known[~held]].double(), rows[known[~held]].double(), ridge)
         tried.append((_cosine(x[probe].double() @ weight + bias, rows[probe].double()), ridge))
     cosine, ridge = max(tried)
-    learned = known[~held] if user is not None else known
-    weight, bias = _ridge(x[learned].double(), rows[learned].double(), ridge)
-    about = f"ridge regression ({ridge:g}) on {len(learned):,} videos; mean cosine with held-out rows {cosine:.3f}"
+    weight, bias = (part.float() for part in _ridge(x[known].double(), rows[known].double(), ridge))
+    about = f"ridge regression ({ridge:g}) on {len(known):,} videos; mean cosine with held-out rows {cosine:.3f}"
+    plain = ContentStudent(means, scales, weight, bias).eval()
     if user is None or not bool(held.any()):
-        return ContentStudent(means, scales, weight.float(), bias.float()).eval(), about
-    tower = ContentStudent(means, scales, weight.float(), bias.float(), hidden=2 * rows.shape[1])
+        return plain, about
+    weight, bias = (part.float() for part in _ridge(x[known[~held]].double(), rows[known[~held]].double(), ridge))
+    tower = ContentStudent(means, scales, weight, bias, hidden=2 * rows.shape[1])
     before, after = _listwise_content(tower, graph, x, rows, user, known, held, seed)
+    if after >= before:
+        return plain, about + "; listwise training ranked them no better"
     cosine = _cosine(tower.rows(x[probe]), rows[probe])
     about += f"; trained listwise: divergence of held-out lists {before:.3f} -> {after:.3f}, cosine {cosine:.3f}"
     return tower.eval(), about

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from torch import Tensor
 from mmgraph.bundle.bundle import Bundle, load
 from mmgraph.bundle.folder import seal, writing
 from mmgraph.bundle.making_towers import Making, cold_tower, pair_tower, user_tower
-from mmgraph.bundle.manifest import LogPlace, Manifest, Rescore
+from mmgraph.bundle.manifest import LogPlace, Manifest, Rescore, Training
 from mmgraph.bundle.scorer import served
 from mmgraph.bundle.writing import write_history, write_ids, write_pair, write_tables
 
@@ -27,6 +27,25 @@ if TYPE_CHECKING:
     from mmgraph.ops.csr import CSR
 
 DAY = 86_400.0
+MODEL = "model"  # where the trained model lies in a bundle that can be refreshed
+
+
+class Carried(NamedTuple):
+    """What is known of users and videos beside the model.
+
+    Attributes:
+        gate: [V] uint8, see :class:`Bundle`.
+        columns: V rows, ``id`` first.
+        popularity: [V] float64, and the moment at which its weights are 1.
+        popularity_at: UTC seconds.
+        history: indptr [U + 1], video [E], time [E], in order within each user.
+    """
+
+    gate: Tensor
+    columns: pl.DataFrame
+    popularity: Tensor
+    popularity_at: float
+    history: tuple[NDArray, NDArray, NDArray]
 
 
 @torch.no_grad()
@@ -49,6 +68,8 @@ def export(
     passports: Mapping[str, Mapping[str, Any]] | None = None,
     log: LogPlace | None = None,
     seen: CSR | None = None,
+    training: Training | None = None,
+    carried: Carried | None = None,
 ) -> Bundle:
     """Writes a bundle, whole or not at all, and reads it back.
 
@@ -70,6 +91,8 @@ def export(
         protocol, metrics, passports: kept in the manifest; passports by modality.
         log: what of an event log the model was trained on.
         seen: CSR [U, V] where users have seen more than the graph's interactions, because a transform thinned them.
+        training: how it was trained: the model goes along in ``model/``, so that ``mmgraph refresh`` can go on.
+        carried: what a server knew, in place of what dataset and graph say.
 
     Raises:
         RefusedModelError: a score that no table gives, and ``distil`` is off.
@@ -88,10 +111,14 @@ def export(
         pair = pair_tower(making)
         if pair is not None and tables.pair is not None:
             write_pair(place, tables.pair.user, tables.pair.video)
-        popularity, moment = _popularity(graph, half_life)
-        write_tables(place, tables.user, tables.video, popularity, torch.zeros(graph.num_videos, dtype=torch.uint8))
-        write_history(place, *_history(graph, seen))
-        write_ids(place, dataset.user_ids.ids, video_columns(dataset))
+        known = carried or _known(graph, dataset, half_life, seen)
+        write_tables(place, tables.user, tables.video, known.popularity, known.gate)
+        write_history(place, *known.history)
+        write_ids(place, dataset.user_ids.ids, known.columns)
+        if training is not None:
+            from mmgraph.experiment import save
+
+            save(model, place / MODEL, graph, dataset, protocol=protocol, seen=seen)
         from mmgraph import __version__
 
         seal(
@@ -111,7 +138,8 @@ def export(
                 fold_in=fold_in,
                 rescore=None if pair is None else Rescore(tower=pair),
                 half_life=half_life,
-                popularity_at=moment,
+                popularity_at=known.popularity_at,
+                training=training,
                 log=log or LogPlace(),
                 protocol=None if protocol is None else dict(protocol),
                 metrics=dict(metrics or {}),
@@ -119,6 +147,12 @@ def export(
             ),
         )
     return load(folder)
+
+
+def _known(graph: MultimodalGraph, dataset: Dataset, half_life: float, seen: CSR | None) -> Carried:
+    popularity, moment = _popularity(graph, half_life)
+    gate = torch.zeros(graph.num_videos, dtype=torch.uint8)
+    return Carried(gate, video_columns(dataset), popularity, moment, _history(graph, seen))
 
 
 def _same_rows(graph: MultimodalGraph, dataset: Dataset) -> None:

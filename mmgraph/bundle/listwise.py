@@ -17,7 +17,7 @@ _BLOCK = 256
 _CELLS = 2**25  # scores formed at once
 _HELD_OUT = 10  # every tenth list tells when to stop
 _EPOCHS, _PATIENCE = 60, 4
-_TEMPERATURE = 0.5
+_TEMPERATURE = 0.25
 
 
 class Lists(NamedTuple):

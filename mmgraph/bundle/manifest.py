@@ -67,6 +67,14 @@ class Rescore(_Part):
     candidates: int = 200
 
 
+class Training(_Part):
+    """How the model that lies in ``model/`` was trained, to go on with; see :func:`mmgraph.serve.refresh`."""
+
+    learning_rate: float
+    batch_size: int
+    weight_decay: float = 0.0
+
+
 class LogPlace(_Part):
     """The event log that the bundle has taken in, and up to where; seq 0 for none."""
 
@@ -89,6 +97,7 @@ class Manifest(_Part):
         cold, user: the towers; None where there is none, and ``notes`` says why.
         fold_in: how a row follows new clicks.
         rescore: where the model's score is no product of rows: what re-scores the lists that the rows give.
+        training: how the model in ``model/`` goes on; None where the bundle holds none.
         half_life: of the popularity, in seconds.
         popularity_at: UTC seconds at which its weights are 1.
         log: what of the event log is in it.
@@ -113,6 +122,7 @@ class Manifest(_Part):
     user: TowerFacts | None = None
     fold_in: FoldIn
     rescore: Rescore | None = None
+    training: Training | None = None
     half_life: float
     popularity_at: float
     log: LogPlace = LogPlace()

@@ -5,7 +5,7 @@
 ``weights.safetensors``  ``model.state_dict()``
 ``graph.safetensors``    nodes, edges and their attributes, features: all that ``encode`` reads
 ``users.parquet``        raw ids in row order
-``videos.parquet``       raw ids in row order, titles where the data has them
+``videos.parquet``       raw ids in row order, titles and further columns, tags and other entities as lists
 =======================  ==========================================================================================
 """
 
@@ -27,7 +27,8 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mmgraph.data.dataset import Dataset
+from mmgraph.data.dataset import Dataset, Entities
+from mmgraph.data.errors import Source
 from mmgraph.data.files import DamagedFile, hash_bytes, hash_file, read_json, write_atomically, write_json
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.experiment.identity import describe, hash_graph
@@ -56,8 +57,8 @@ class Saved:
     Attributes:
         model: with its weights, in evaluation mode.
         graph: what it reads.
-        dataset: vocabularies, titles and seen interactions, for :func:`mmgraph.recommend.recommend_ids`. None where
-            the folder was saved without raw ids.
+        dataset: vocabularies, titles, columns, entities and seen interactions, for
+            :func:`mmgraph.recommend.recommend_ids`. None where the folder was saved without raw ids.
         protocol: of the split it was trained on, as plain values, or None.
         folder: where it lies.
     """
@@ -132,8 +133,7 @@ def save(
         tensors, written["graph"] = _packed(graph, seen)
         files[GRAPH] = _write_graph(folder / GRAPH, tensors, graph, seen, None if shared is None else Path(shared))
     if dataset is not None:
-        titles = [dataset.videos["title"]] if "title" in dataset.videos.columns else []
-        videos = pl.DataFrame([dataset.video_ids.ids.alias("id"), *titles])
+        videos = _described(dataset)
         files[USERS] = write_atomically(folder / USERS, _parquet(pl.DataFrame([dataset.user_ids.ids.alias("id")])))
         files[VIDEOS] = write_atomically(folder / VIDEOS, _parquet(videos))
         written["dataset"] = dataset.name
@@ -210,6 +210,30 @@ def fill(model: Recommender, weights: Mapping[str, Tensor], where: Path) -> None
 def _weights(model: Recommender) -> bytes:
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     return safetensors.torch.save(state)
+
+
+def _described(dataset: Dataset) -> pl.DataFrame:
+    """Raw ids, the text, whole-number and true-or-false columns of videos, and entities as lists of text."""
+    out = {"id": dataset.video_ids.ids}
+    for name in dataset.videos.columns[1:]:
+        column = dataset.videos[name]
+        if name != "id" and (column.dtype in (pl.String, pl.Boolean) or column.dtype.is_integer()):
+            out[name] = column
+    for name, entity in dataset.entities.items():
+        if name not in out:
+            lists: list[list[str]] = [[] for _ in range(dataset.num_videos)]
+            raw = [str(value) for value in entity.ids.ids]
+            for video, row in entity.edges.T.tolist():
+                lists[video].append(raw[row])
+            out[name] = pl.Series(lists, dtype=pl.List(pl.String))
+    return pl.DataFrame(out)
+
+
+def _entities(lists: pl.Series) -> Entities:
+    """From a column of lists."""
+    pairs = pl.DataFrame({"video": range(len(lists)), "entity": lists}).explode("entity").drop_nulls()
+    ids, rows = Vocabulary.factorise(pairs["entity"], Source())
+    return Entities(ids, torch.stack([torch.tensor(pairs["video"].to_numpy()), torch.tensor(rows)]))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
@@ -403,11 +427,13 @@ def _dataset(folder: Path, told: dict[str, Any], graph: MultimodalGraph, extra: 
     columns = {"user": pairs[0].numpy(), "video": pairs[1].numpy()}
     if extra is None and "time" in store:
         columns["time"] = store.time.numpy()
+    lists = [name for name in videos.columns if isinstance(videos[name].dtype, pl.List)]
     return Dataset(
         name=str(told.get("dataset")),
         user_ids=Vocabulary(users["id"]),
         video_ids=Vocabulary(videos["id"]),
         interactions=pl.DataFrame(columns),
         users=users.rename({"id": "user_id"}),
-        videos=videos.rename({"id": "video_id"}),
+        videos=videos.drop(lists).rename({"id": "video_id"}),
+        entities={name: _entities(videos[name]) for name in lists},
     )

@@ -11,7 +11,8 @@ import polars as pl
 import torch
 
 from mmgraph.bundle import Bundle, LogPlace, load
-from mmgraph.bundle.bundle import DELETED, HIDDEN, NAMELESS, ROWLESS
+from mmgraph.bundle.bundle import DELETED, HIDDEN, NAMELESS, PAIR, ROWLESS
+from mmgraph.bundle.exporting import Carried
 from mmgraph.bundle.folder import seal, writing
 from mmgraph.bundle.writing import write_history, write_ids, write_tables
 from mmgraph.serve.state import State
@@ -21,7 +22,8 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
     """Writes the state as a bundle that has taken in the log up to ``state.seq``.
 
     Users who clicked have the rows that the server gave them, new users and videos their rows and ids; what is hidden
-    or deleted stays so. The towers are the old bundle's. No model is trained.
+    or deleted stays so. The towers are the old bundle's. No model is trained, and none goes along: what can be trained
+    on is the bundle that was exported, see :func:`mmgraph.serve.refresh.refresh`.
 
     Args:
         state: folded.
@@ -32,10 +34,7 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
         BundleError, WriteFailed: as there.
     """
     bundle, size, users = state.bundle, len(state.index), len(state.users)
-    gate = torch.zeros(size, dtype=torch.uint8)
-    groups = {HIDDEN: state.hidden, DELETED: state.deleted, NAMELESS: state.nameless, ROWLESS: state.rowless}
-    for bit, rows in groups.items():
-        gate[list(rows)] += bit
+    known = carried(state)
     with writing(Path(folder), replace) as place:
         if state.linear:
             video = torch.zeros(size, size)
@@ -46,17 +45,11 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
             width = bundle.manifest.dim
             rows = [state.profile(u) for u in range(users)]
             user = torch.stack([torch.zeros(width) if row is None else row for row in rows])
-        write_tables(place, user, video, torch.from_numpy(state.popularity[:size].copy()), gate)
-        past = [state.history(u) for u in range(users)]
-        skipped = [[m for m in state.met.get(u, ()) if m.kind == "skip"] for u in range(users)]
-        met = [sorted(a + b, key=lambda m: m.time) for a, b in zip(past, skipped, strict=True)]
-        indptr = np.zeros(users + 1, np.int64)
-        np.cumsum([len(one) for one in met], out=indptr[1:])
-        flat = [m for one in met for m in one]
-        write_history(place, indptr, np.array([m.video for m in flat]), np.array([m.time for m in flat]))
-        write_ids(place, pl.Series(state.users.raw, dtype=pl.String), _columns(state))
+        write_tables(place, user, video, known.popularity, known.gate)
+        write_history(place, *known.history)
+        write_ids(place, pl.Series(state.users.raw, dtype=pl.String), known.columns)
         for name in bundle.manifest.files:
-            if name.startswith("towers/"):
+            if name.startswith("towers/") or name == PAIR:
                 (place / name).parent.mkdir(exist_ok=True)
                 (place / name).write_bytes((bundle.folder / name).read_bytes())
         seal(
@@ -68,12 +61,31 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
                     "videos": size,
                     "dim": size if state.linear else bundle.manifest.dim,
                     "popularity_at": state.popularity_at,
+                    "training": None,
                     "log": LogPlace(identity=log_identity, seq=state.seq),
                     "files": {},
                 }
             ),
         )
     return load(folder)
+
+
+def carried(state: State) -> Carried:
+    """What a state knows beside its model: the gate, columns, decayed popularity, and what everybody met."""
+    size, users = len(state.index), len(state.users)
+    gate = torch.zeros(size, dtype=torch.uint8)
+    groups = {HIDDEN: state.hidden, DELETED: state.deleted, NAMELESS: state.nameless, ROWLESS: state.rowless}
+    for bit, rows in groups.items():
+        gate[list(rows)] += bit
+    past = [state.history(u) for u in range(users)]
+    skipped = [[m for m in state.met.get(u, ()) if m.kind == "skip"] for u in range(users)]
+    met = [sorted(a + b, key=lambda m: m.time) for a, b in zip(past, skipped, strict=True)]
+    indptr = np.zeros(users + 1, np.int64)
+    np.cumsum([len(one) for one in met], out=indptr[1:])
+    flat = [m for one in met for m in one]
+    history = indptr, np.array([m.video for m in flat]), np.array([m.time for m in flat])
+    popularity = torch.from_numpy(state.popularity[:size].copy())
+    return Carried(gate, _columns(state), popularity, state.popularity_at, history)
 
 
 def _columns(state: State) -> pl.DataFrame:

@@ -7,12 +7,13 @@ import json
 import os
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import mmgraph
 from mmgraph import models
-from mmgraph.data import Features, random_split
+from mmgraph.data import Dataset, Features, random_split
 from mmgraph.data.files import DamagedFile, read_json, write_json
 from mmgraph.evaluate import evaluate
 from mmgraph.experiment import CodeNeeded, Result, Saved, load, prepare, restore, run, save
@@ -56,6 +57,22 @@ def test_a_finished_run_loads_and_recommends_without_the_code_that_made_it(tmp_p
     assert saved.dataset is not None
     assert saved.dataset.user_ids == toy_split().dataset.user_ids
     assert recommend_ids(saved.model, saved.graph, saved.dataset, [3], 4).to_frame()["video"].dtype.is_integer()
+
+
+def test_columns_and_tags_of_videos_are_kept(tmp_path):
+    data = Dataset.from_frames(
+        {"user": [u for u in range(9) for _ in "abc"], "video": list("abc") * 9},
+        videos={"video_id": ["c", "a", "b"], "title": ["C", "A", "B"], "year": [3, 1, 2], "score": [0.5, 0.1, 0.2]},
+        entities={"tag": pl.DataFrame({"video": ["a", "a", "b"], "tag": ["x", "y", "x"]})},
+    )
+    graph = build_graph(random_split(data))
+    save(BPRMF(graph), tmp_path / "m", graph, data)
+    found = mmgraph.load(tmp_path / "m").dataset
+    assert found is not None
+    assert found.videos.sort("video_id").rows() == [("a", "A", 1), ("b", "B", 2), ("c", "C", 3)]
+    tags = found.entities["tag"]
+    pairs = {(found.video_ids.raw([v])[0], tags.ids.raw([t])[0]) for v, t in tags.edges.T.tolist()}
+    assert pairs == {("a", "x"), ("a", "y"), ("b", "x")}
 
 
 def test_the_weights_kept_are_those_of_the_reported_epoch(tmp_path):
