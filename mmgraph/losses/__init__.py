@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmgraph.losses.contrast import alignment, bernoulli_divergence, info_nce, moment_alignment, neighbour_nce
 from mmgraph.losses.gaussian import kl_gaussian, multinomial_nll
-from mmgraph.losses.ranking import bce, bpr, embedding_l2, two_way_bpr
+from mmgraph.losses.ranking import bce, bpr, doubts, embedding_l2, two_way_bpr
 from mmgraph.losses.softmax import sampled_softmax, softmax_cross_entropy
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "bce",
     "bernoulli_divergence",
     "bpr",
+    "doubts",
     "embedding_l2",
     "info_nce",
     "kl_gaussian",

@@ -51,6 +51,27 @@ def two_way_bpr(positive: Tensor, negative: Tensor, weight: Tensor, reverse: Ten
     return (weight * F.softplus(gap) + reverse * F.softplus(-gap)).mean()
 
 
+@torch.no_grad()
+def doubts(said: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """How much a chosen pair counts, and how much its reverse, from what several views say of it: w and r, [B, 1].
+
+    w = mean_a p_a · exp(−var_a p_a)², p_a what view a says of the chosen video; r = max_a p_a − q where mean_a p_a < q,
+    q the batch's mean of what is said of the negatives, else 0; both within [0, 1], without gradient. DA-MRS weighs
+    :func:`two_way_bpr` by them (KDD 2024, https://doi.org/10.1145/3637528.3671703).
+
+    Args:
+        said: p, in [0, 1], [B, 1 + N, A]: the chosen video first, then N negatives, by A views.
+        present: which views there are, bool, of the same shape; at least one of each video.
+    """
+    said = checks.numbers(said, (None, None, None), "said")
+    count = present.sum(-1)
+    mean = (said * present).sum(-1) / count
+    spread = ((said - mean.unsqueeze(-1)).square() * present).sum(-1) / (count - 1).clamp_min(1)
+    other = (said * present)[:, 1:].sum() / present[:, 1:].sum().clamp_min(1)
+    best, mean, spread = (said * present).amax(-1)[:, :1], mean[:, :1], spread[:, :1]
+    return mean * (-2 * spread).exp(), torch.where(mean < other, (best - other).clamp(0, 1), 0.0)
+
+
 def bce(positive: Tensor, negative: Tensor) -> Tensor:
     """Binary cross-entropy on logits: −mean( ln σ(ŷ_ui), ln(1 − σ(ŷ_uj)) ), over positives and negatives together.
 

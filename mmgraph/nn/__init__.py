@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.nn.content import ContentInput, Experts
 from mmgraph.nn.conv import ModalityConv, RelationConv
+from mmgraph.nn.critic import Critic
 from mmgraph.nn.evaluating import evaluating
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
 from mmgraph.nn.temporal import (
@@ -22,6 +23,7 @@ __all__ = [
     "CausalTransformer",
     "ContentInput",
     "CosineHead",
+    "Critic",
     "DotHead",
     "Experts",
     "GRUEncoder",

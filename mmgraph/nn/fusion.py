@@ -39,6 +39,40 @@ class SoftmaxFusion(nn.Module):
         return torch.stack([weights[:, i : i + 1] * h for i, h in enumerate(views.values())]).sum(0)
 
 
+class ModalityAttention(nn.Module):
+    """Each modality of a node looks at the others: multi-head attention over those present, heads concatenated.
+
+    z_m = W [‖_h Σ_n softmax_n( (Q h_m)_hᵀ (K h_n)_h / sqrt(D/H) ) h_n ], then the mean of z_m over those present.
+    MMSSL's dependency between modalities (WWW 2023, https://arxiv.org/abs/2302.10632), whose values are h_n itself; its
+    public code overwrites K by Q.
+
+    Args:
+        dim: D, a multiple of ``num_heads``.
+        num_heads: H.
+
+    Raises:
+        ValueError: a width that the heads do not divide.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.query, self.key = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
+        self.join = nn.Linear(num_heads * dim, dim, bias=False)
+
+    def forward(self, views: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """[n, dim] from views [n, dim] and their presence, bool [n]; 0 where nothing is present."""
+        h, here = torch.stack(list(views.values()), 1), torch.stack([present[m] for m in views], 1)  # [n, M, dim]
+        q, k = (layer(h).unflatten(2, (self.num_heads, -1)) for layer in (self.query, self.key))
+        logits = torch.einsum("nahd,nbhd->nhab", q, k) / q.shape[-1] ** 0.5
+        weights = present_softmax(logits, here[:, None, None].expand_as(logits))
+        seen = torch.einsum("nhab,nbd->nahd", weights, h.to(weights.dtype)).flatten(2)
+        count = here.sum(1, keepdim=True).clamp_min(1)
+        return (self.join(seen) * here.unsqueeze(2)).sum(1) / count
+
+
 class Purifier(nn.Module):
     """What a video's content says, seen through its id: id ⊙ σ(G P f), 0 where the modality is absent.
 

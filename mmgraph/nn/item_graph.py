@@ -1,4 +1,4 @@
-"""A graph of like videos whose weights are learned: neighbours by cosine of projected features."""
+"""Graphs that are learned: neighbours by cosine of projected features, of videos or of users and videos."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def like_edges(x: Tensor, present: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 def row_normalised(target: Tensor, source: Tensor, weight: Tensor, size: int) -> CSR:
     """D^-1/2 S D^-1/2 with D the row sums of S, repeated edges added up: CSR [size, size], differentiable in weight."""
     return CSR.from_edges(target, source, (size, size), symmetric_weights(target, source, weight, size))
+
+
+@torch.no_grad()
+def nearest_pairs(user: Tensor, video: Tensor, k: int, of_users: Tensor, of_videos: Tensor) -> CSR:
+    """Each user joined to the ``k`` videos of the largest cosine, CSR [U, V] without weights.
+
+    Args:
+        user: [U, D].
+        video: [V, D].
+        k: videos a user.
+        of_users, of_videos: who takes part, bool [U] and [V].
+    """
+    found = knn(video.float(), k, query=user.float(), present=of_videos, query_present=of_users).index
+    row, place = (found >= 0).nonzero(as_tuple=True)
+    return CSR.from_edges(row, found[row, place], (len(user), len(video)))

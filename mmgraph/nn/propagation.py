@@ -35,6 +35,36 @@ def layers(
     return out
 
 
+def half_normalised(matrix: CSR) -> CSR:
+    """D_r^-1/2 A, D_r the entries of each row: a sum over neighbours, divided by the root of their number."""
+    degree = matrix.degree().clamp_min(1).rsqrt()
+    return matrix.with_values(degree[matrix.row_indices()], symmetric=False)
+
+
+def one_sided_mean(
+    up: CSR, down: CSR, user: Tensor, video: Tensor, num_layers: int, as_coded: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Mean of layers 0 … L, u^{l+1} = up v^l and v^{l+1} = down u^l: users [U, D] and videos [V, D].
+
+    Args:
+        up: what users gather, CSR [U, V], normalised on one side (:func:`half_normalised`).
+        down: what videos gather, CSR [V, U].
+        user, video: layer 0.
+        num_layers: L.
+        as_coded: v^{l+1} = down u^{l+1}, and a softmax over the width of the last layer, as in MMSSL's public code.
+    """
+    users, videos = [user], [video]
+    for layer in range(num_layers):
+        soft = as_coded and layer == num_layers - 1
+        following = spmm(up, video)
+        following = following.softmax(1) if soft else following
+        video = spmm(down, following if as_coded else user)
+        user, video = following, video.softmax(1) if soft else video
+        users.append(user)
+        videos.append(video)
+    return torch.stack(users).mean(0), torch.stack(videos).mean(0)
+
+
 def noisy(size: float) -> Refine:
     """Adds noise of length ``size`` to each row, in the orthant that the row lies in.
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mmgraph.graph import DenoisedKNN, PairBatch, VideoCoInteraction
-from mmgraph.losses import bernoulli_divergence, neighbour_nce, two_way_bpr
+from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_bpr
 from mmgraph.models import DAMRS
 from mmgraph.testing import alike, twelve_nodes
 
@@ -77,6 +77,15 @@ def test_two_way_bpr_is_bpr_where_it_has_no_doubt():
     gap = own[:, None] - other
     w, r = torch.tensor([[0.7], [1.0]]), torch.tensor([[0.0], [0.4]])
     near(two_way_bpr(own, other, w, r), -(w * F.logsigmoid(gap) + r * F.logsigmoid(-gap)).mean())
+
+
+def test_doubts_of_two_views():
+    said = torch.tensor([[[0.9, 0.7], [0.5, 0.3]], [[0.2, 0.6], [0.8, 1.0]]])
+    w, r = doubts(said, torch.ones(2, 2, 2, dtype=torch.bool))
+    near(w[:, 0], torch.tensor([0.8, 0.4]) * torch.exp(-2 * torch.tensor([0.02, 0.08])))
+    near(r[:, 0], torch.tensor([0.0, 0.0]))  # .65 is what is said of the negatives, but .6 is the most of the second's
+    here = torch.tensor([[[True, True], [True, True]], [[True, True], [True, False]]])
+    near(doubts(said, here)[1][1], torch.tensor([0.6 - (0.5 + 0.3 + 0.8) / 3]))
 
 
 def test_bernoulli_divergence_is_both_ways_of_kl():

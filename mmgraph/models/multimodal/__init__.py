@@ -15,6 +15,7 @@ from mmgraph.models.multimodal.lgmrec import LGMRec
 from mmgraph.models.multimodal.mentor import MENTOR
 from mmgraph.models.multimodal.mgcn import MGCN
 from mmgraph.models.multimodal.mmgcn import MMGCN
+from mmgraph.models.multimodal.mmssl import MMSSL
 from mmgraph.models.multimodal.mvgae import MVGAE
 from mmgraph.models.multimodal.pgl import PGL
 from mmgraph.models.multimodal.slmrec import SLMRec
@@ -34,6 +35,7 @@ __all__ = [
     "MGCN",
     "MICRO",
     "MMGCN",
+    "MMSSL",
     "MVGAE",
     "PGL",
     "SMORE",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import bernoulli_divergence, neighbour_nce, two_way_bpr
+from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_bpr
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.fusion import similar
 from mmgraph.ops import CSR, propagate
@@ -29,9 +29,8 @@ class DAMRS(Recommender):
     ``DenoisedKNN(10)``) and behaviour (``watched_with``, ``VideoCoInteraction()``): h_a = S_a^L e_v; video = LightGCN +
     mean_a h_a, user = LightGCN. Features enter through the graphs alone. Terms:
 
-    - ``bpr``: −w ln σ(ŷ_ui − ŷ_uj) − r ln σ(ŷ_uj − ŷ_ui);  w = mean_a p_a · exp(−var_a p_a)²,
-      p_a = σ(u·h_a/‖h_a‖) of the chosen video; r = max_a p_a − the batch's mean of the negatives' p where the mean of
-      the chosen one's lies below that, else 0; both within [0, 1], without gradient.
+    - ``bpr``: −w ln σ(ŷ_ui − ŷ_uj) − r ln σ(ŷ_uj − ŷ_ui), w and r the :func:`mmgraph.losses.doubts` of what the views
+      say, p_a = σ(u·h_a/‖h_a‖).
     - ``neighbours`` γ mean_a :func:`neighbour_nce` of the batch's videos: first the ``k`` of the largest
       Σ_b P_b + P_a, P_a = softmax_j cos(h_a, h_aj), then the ``k`` of the largest P_a among the rest.
     - ``divergence`` δ symmetric KL of σ(u·e/‖e‖) and σ(u·h/‖h‖), e a video's row of LightGCN, h = mean_a h_a, over the
@@ -116,29 +115,16 @@ class DAMRS(Recommender):
         user, video = F.embedding(at.user, own.user), own.video + beside
         pairs = torch.cat([at.positive.unsqueeze(1), at.negative], 1)
         scores = torch.linalg.vecdot(F.embedding(pairs, video), user.unsqueeze(1))
-        weight, reverse = self._doubts(
-            user.detach(), torch.cat([batch.positive.unsqueeze(1), batch.negative], 1), views
-        )
+        asked = torch.cat([batch.positive.unsqueeze(1), batch.negative], 1)
+        unit = (F.embedding(asked, F.normalize(h, dim=1)) for h, _ in views.values())
+        said = torch.stack([torch.linalg.vecdot(x, user.unsqueeze(1)).sigmoid() for x in unit], -1)
+        weight, reverse = doubts(said, torch.stack([here[asked] for _, here in views.values()], -1))
         of_ids, of_views = (own.user @ F.normalize(x, dim=1).T for x in (own.video, beside))
         return {
             "bpr": two_way_bpr(scores[:, 0], scores[:, 1:], weight, reverse),
             "neighbours": self.contrast * self._neighbours(rows.video, views),  # type: ignore[arg-type]
             "divergence": self.align * bernoulli_divergence(of_ids, of_views),
         }
-
-    @staticmethod
-    @torch.no_grad()
-    def _doubts(user: Tensor, pairs: Tensor, views: Views) -> tuple[Tensor, Tensor]:
-        """w and r, [B, 1], of users' rows [B, D] and their videos [B, 1 + N], the chosen one first."""
-        unit = [F.embedding(pairs, F.normalize(h, dim=1)) for h, _ in views.values()]
-        p = torch.stack([torch.linalg.vecdot(x, user.unsqueeze(1)).sigmoid() for x in unit], -1)  # [B, 1 + N, views]
-        here = torch.stack([present[pairs] for _, present in views.values()], -1)
-        count = here.sum(-1)
-        mean = (p * here).sum(-1) / count
-        spread = ((p - mean.unsqueeze(-1)).square() * here).sum(-1) / (count - 1).clamp_min(1)
-        other = (p * here)[:, 1:].sum() / here[:, 1:].sum()
-        best, mean, spread = (p * here).amax(-1)[:, :1], mean[:, :1], spread[:, :1]
-        return mean * (-2 * spread).exp(), torch.where(mean < other, (best - other).clamp(0, 1), 0.0)
 
     def _neighbours(self, videos: Tensor, views: Views) -> Tensor:
         k = max(min(self.neighbours, len(self.video) // 2), 1)
