@@ -51,7 +51,7 @@ def test_demo_gives_metrics_and_recommendations(small: DemoResult) -> None:
     assert next(iter(small.metrics)) == main.name
     ceiling = small.metrics["true-preference"]
     for known in small.metrics.values():
-        assert set(known) == {"all", "known", "new", "share of new", "new shown"}
+        assert set(known) == {"all", "known", "new", "share of new", "new shown", "new among new"}
         assert known["all"] <= ceiling["all"]
     ours, popular = small.metrics[main.name], small.metrics["popularity"]
     assert ours["all"] > popular["all"], "a content model beats popularity where a fifth of the catalogue is new"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmgraph.cli.shell import errors_for_people, print_json, say
+from mmgraph.cli.shell import REFUSED, errors_for_people, print_json, say
+
+if TYPE_CHECKING:
+    from mmgraph.serve.ingest import Ingested
 
 
 def ingest(
@@ -27,8 +30,18 @@ def ingest(
             done = take(source, there, consumer)
         if as_json:
             print_json(vars(done))
+            if nothing_taken(done):
+                raise typer.Exit(REFUSED)
             return
         counts = f"{done.accepted:,} events taken, {done.duplicates:,} were there, {done.rejected.total():,} rejected"
         say(f"{counts}; the log is at {done.seq:,}")
         for example in done.examples:
             say(f"rejected {example}", err=True)
+        if nothing_taken(done):
+            say("error: every event was rejected: each line is a JSON object as POST /v1/events takes it", err=True)
+            raise typer.Exit(REFUSED)
+
+
+def nothing_taken(done: Ingested) -> bool:
+    """Whether there were events, and none of them was one."""
+    return bool(done.rejected) and not (done.accepted or done.duplicates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +33,7 @@ def inspect(
         from mmgraph.data import inspect as look
         from mmgraph.ops.memory import available_bytes, needs_by_size, readable_size
 
-        asked = {
+        asked: dict[str, Any] = {
             "columns": [name.strip() for name in columns.split(",")] if columns else None,
             "header": header,
             "separator": separator.replace("\\t", "\t") or None,

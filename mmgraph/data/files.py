@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 
 _HASH = "content_hash"
 _BLANK = "0" * 32
+MEND = "bring back a copy, or make it again"  # what to do about a file that is not what was written
 
 
 class DamagedFile(ValueError):
@@ -262,15 +263,17 @@ def read_json(path: Path, what: str = "file") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # a JSONDecodeError and a UnicodeDecodeError are ValueErrors
         place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         problem = getattr(error, "msg", None) or getattr(error, "reason", None) or "nested too deep"
-        raise DamagedFile(f"{path}{place}: this {what} is not JSON ({problem}): it was cut short or changed") from None
+        told = f"this {what} is not JSON ({problem}): it was cut short or changed; {MEND}"
+        raise DamagedFile(f"{path}{place}: {told}") from None
     if not isinstance(values, dict):
-        raise DamagedFile(f"{path}: this {what} holds a {type(values).__name__}, not an object")
+        raise DamagedFile(f"{path}: this {what} holds a {type(values).__name__}, not an object; {MEND}")
     found = values.pop(_HASH, None)
     if found is None:
         return values
     blank = content.replace(str(found).encode(), _BLANK.encode())
     if hash_bytes(blank) != found:
-        raise DamagedFile(f"{path}: this {what} is not what was written (its hash differs): a byte was lost or changed")
+        told = f"this {what} is not what was written (its hash differs): a byte was lost or changed"
+        raise DamagedFile(f"{path}: {told}; {MEND}")
     return values
 
 

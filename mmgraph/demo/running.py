@@ -22,6 +22,7 @@ from mmgraph.progress import Advance, progress
 from mmgraph.recommend import recommend_ids
 from mmgraph.report import report_of_results, with_model, write_report
 from mmgraph.report.people import different_users
+from mmgraph.report.results import mean_metric
 
 CEILING = "true-preference"
 METRICS = {
@@ -30,6 +31,7 @@ METRICS = {
     "new": "recall_new@20",
     "share of new": "new_share@20",
     "new shown": "new_shown@20",
+    "new among new": "cold/recall@20",
 }
 
 
@@ -38,8 +40,8 @@ class DemoResult:
     """What the demo made.
 
     metrics: model -> "all", "known", "new" (Recall@20 on test in one list over all videos), "share of new" (of the
-    lists), "new shown" (of the new videos, to anybody). recommendations: raw user id -> raw video ids, best first.
-    runs: folder of the runs. seconds: step -> wall time.
+    lists), "new shown" (of the new videos, to anybody), "new among new" (Recall@20 in lists of new videos alone).
+    recommendations: raw user id -> raw video ids, best first. runs: folder of the runs. seconds: step -> wall time.
     """
 
     report: Path
@@ -169,7 +171,7 @@ def _run(
         path = write_report(report, out / "report.html")
     raw = dataset.user_ids.raw(rows)
     lists = recommend_ids(ready.model, ready.graph, dataset, raw, k=6).to_frame()
-    metrics = {r.experiment: {name: r.test["all"].get(m, float("nan")) for name, m in METRICS.items()} for r in results}
+    metrics = {r.experiment: _metrics(r) for r in results}
     recommendations = {
         str(user): [str(video) for video in lists.filter(pl.col("user") == user)["video"].to_list()] for user in raw
     }
@@ -178,8 +180,13 @@ def _run(
 
 
 def _line(result: Result) -> str:
-    found = "  ".join(f"{name} {result.test['all'].get(metric, float('nan')):.4f}" for name, metric in METRICS.items())
+    found = "  ".join(f"{name} {value:.4f}" for name, value in _metrics(result).items())
     return f"{NAMES.get(result.experiment, result.experiment)}: {found}  ({result.training['seconds']:.1f} s)"
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    found = {name: mean_metric([result], metric) for name, metric in METRICS.items()}
+    return {name: float("nan") if value is None else value for name, value in found.items()}
 
 
 def _world_rows(raw: pl.Series, wanted: pl.Series) -> np.ndarray:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mmgraph.data.dataset import Dataset, Entities
 from mmgraph.data.errors import Source
-from mmgraph.data.files import DamagedFile, hash_bytes, hash_file, read_json, write_atomically, write_json
+from mmgraph.data.files import MEND, DamagedFile, hash_bytes, hash_file, read_json, write_atomically, write_json
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.experiment.identity import describe, hash_graph
 from mmgraph.models import Recommender
@@ -167,7 +167,7 @@ def load(
         raise FileNotFoundError(f"cannot load {folder}: {state}; give a finished run, or what mmgraph.save wrote")
     told = read_json(folder / MODEL, "model")
     if told.get("format") != FORMAT or not isinstance(told.get("files"), dict):
-        raise DamagedFile(f"{folder / MODEL} is of format {told.get('format')!r}; this version reads {FORMAT}")
+        raise DamagedFile(f"{folder / MODEL} is of format {told.get('format')!r}; this version reads {FORMAT}; {MEND}")
     extra = None
     if graph is None:
         if GRAPH not in told["files"]:
@@ -255,9 +255,9 @@ def _content(folder: Path, name: str, hashes: Mapping[str, str]) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}; {MEND}") from None
     if hash_bytes(content) != hashes.get(name):
-        raise DamagedFile(f"{path} is not what was written with {MODEL} beside it (its hash differs)")
+        raise DamagedFile(f"{path} is not what was written with {MODEL} beside it (its hash differs); {MEND}")
     return content
 
 

@@ -16,12 +16,15 @@ AT_LEAST_ONE = {
     *("steps", "order", "hyper_layers", "layer"),
 }
 AT_LEAST_ZERO = {"num_layers", "content_layers", "num_similar_layers", "routings", "anneal_steps", "seed"}
-SHARE = {"dropout", "modality_dropout", "long_dropout", "mix", "raw"}
+SHARE = {"dropout", "modality_dropout", "long_dropout", "mix", "raw", "hide", "late"}
 WHOLE_SHARE = {"long_dropout", "mix", "raw"}  # 1 too
-POSITIVE = {"temperature", "contrast_temperature", "user_temperature", "reg", "feature_reg", "known", "flatness"}
+POSITIVE = {
+    *("temperature", "contrast_temperature", "user_temperature", "reg", "ridge", "feature_reg", "known", "flatness"),
+    *("half_life",),
+}
 NOT_NEGATIVE = {
     *("l2", "contrast", "align", "content", "noise", "shrink", "unobserved", "frequency", "beta", "cold", "norm"),
-    *("moments", "mask", "videos", "negative_weight", "feature_weight", "ideal", "sharpen", "collaborative", "novelty"),
+    *("moments", "mask", "videos", "negative_weight", "feature_weight", "ideal", "sharpen"),
 }
 # An argument of a shared name that means something else in one class.
 OTHERWISE = {("LightGCNPP", "beta"), ("MENTOR", "hidden")}

@@ -68,7 +68,7 @@ def video_map(
     frames = [clips.frame(int(rows[at])) for at in kept] if clips.pictures else []
     note = f"{what}{groups_about}."
     if bool(new.any()):
-        note += " A ring marks a new video: no click has drawn it anywhere, what it is made of alone places it."
+        note += " A ring marks a new video, which nobody in training clicked."
     if len(points) < len(video):
         note += f" {len(points):,} of {len(video):,} videos are drawn."
     return Map(

@@ -27,19 +27,29 @@ def cut_off(result: Result) -> int:
 
 
 def columns_at(k: int) -> dict[str, Column]:
-    """Metric -> column: the one list that a person gets, and how known and new videos fare in it."""
+    """Metric -> column: the one list that a person gets, and how known and new videos fare in it.
+
+    The last is of another list, of new videos alone: ``GROUP/METRIC`` names a metric of another group than ``all``.
+    """
     return {
         f"recall@{k}": Column("All", f"Recall@{k}"),
         f"recall_known@{k}": Column("Known", f"Recall@{k}"),
         f"recall_new@{k}": Column("New", f"Recall@{k}"),
         f"new_share@{k}": Column("New in lists", "share of the list", share=True, best=False),
         f"new_shown@{k}": Column("New shown", "to somebody", share=True),
+        f"cold/recall@{k}": Column("New among new", f"Recall@{k}"),
     }
 
 
 def mean_metric(results: Sequence[Result], metric: str) -> float | None:
-    """Mean over the seeds of one experiment, on test; None where it was not measured or is undefined."""
-    values = [result.test["all"].get(metric, math.nan) for result in results]
+    """Mean over the seeds of one experiment, on test; None where it was not measured or is undefined.
+
+    Args:
+        results: of one experiment.
+        metric: of the group ``all``, or ``GROUP/METRIC``.
+    """
+    group, _, name = metric.rpartition("/")
+    values = [result.test.get(group or "all", {}).get(name, math.nan) for result in results]
     return fmean(values) if values and all(map(math.isfinite, values)) else None
 
 
@@ -92,7 +102,11 @@ def results_table(
         )
     about = f"Test, each user's one list of {k} among all videos they have not seen."
     if len(known) > 1:
-        about += " Known: videos that somebody clicked in training; new: nobody did. Bold: the highest of a column."
+        about += " Known: videos that somebody clicked in training; new: nobody did."
+    if f"cold/recall@{k}" in known:
+        about += " New among new: the same people's lists of new videos alone."
+    if len(known) > 1:
+        about += " Bold: the highest of a column, the ceiling aside."
     return Table(list(known.values()), rows, about)
 
 

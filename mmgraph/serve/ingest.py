@@ -72,6 +72,8 @@ def ingest(
         import sys
 
         return _from_lines(sys.stdin.buffer, "line", log, done, clock)
+    if Path(source).is_dir():
+        raise IsADirectoryError(f"{source} is a folder: give a file of events, one JSON object a line")
     with Path(source).open("rb") as file:
         return _from_lines(file, f"{source}, line", log, done, clock)
 

@@ -270,6 +270,12 @@ def _sample(path: Path, encoding: str | None, notes: list[str]) -> tuple[str, st
         encoding = next((name for mark, name in marks.items() if raw.startswith(mark)), encoding)
         if encoding == "utf-16":
             notes.append("the text is UTF-16, as its mark says")
+        elif raw[:_SAMPLE].count(0) > len(raw) // 10:
+            raise DataError(
+                "many bytes are 0: this is UTF-16 without its mark, or no text at all",
+                file=path,
+                fix="say encoding='utf-16-le' or 'utf-16-be', or save it as UTF-8",
+            )
     else:
         try:
             codecs.lookup(encoding)

@@ -80,7 +80,7 @@ def read_media_folder(
     if not folder.is_dir():
         raise DataError("this is a file", file=folder, fix="give the folder that holds interactions.csv")
     found = Findings()
-    written = {"separator": separator, "encoding": encoding}
+    written: dict[str, Any] = {"separator": separator, "encoding": encoding}
     log = found.attempt(_interactions, folder / "interactions.csv", signal, columns=columns, header=header, **written)
     users, users_source = _table(folder / "users.csv", "user_id", found, **written)
     videos, videos_source = _table(folder / "videos.csv", "video_id", found, **written)

@@ -63,8 +63,9 @@ def read_any(
     path = Path(path)
     if not path.exists():
         raise DataError("the path does not exist", file=path, fix="check it")
-    asked = {"columns": columns, "header": header, "separator": separator, "encoding": encoding}
-    asked = {name: value for name, value in (asked | {"time_format": time_format}).items() if value is not None}
+    given = {"columns": columns, "header": header, "separator": separator, "encoding": encoding}
+    given["time_format"] = time_format
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if path.is_dir():
         if asked and not (path / "interactions.csv").exists():
             raise _fixed(path, asked)

@@ -119,6 +119,8 @@ def read_npy(path: str | Path) -> NDArray:
         DataError: no such file, not ``.npy``, pickled objects, or fewer bytes than the header promises.
     """
     path = existing(path)
+    if path.is_dir():
+        raise DataError("this is a folder", file=path, fix="save the array there: numpy.save(path, a)")
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -127,8 +129,9 @@ def read_npy(path: str | Path) -> NDArray:
             start = file.tell()
     except (ValueError, EOFError) as error:
         raise DataError(f"not an .npy file ({error})", file=path, fix="write it with numpy.save") from error
-    if dtype.hasobject:
-        raise DataError("holds pickled objects, not numbers", file=path, fix="save a float array: numpy.save(path, a)")
+    if dtype.hasobject or dtype.kind not in "biuf":
+        held = "pickled objects" if dtype.hasobject else "text" if dtype.kind in "US" else f"values of {dtype}"
+        raise DataError(f"holds {held}, not numbers", file=path, fix="save a float array: numpy.save(path, a)")
     promised = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     size = path.stat().st_size
     if size < promised:

@@ -66,6 +66,11 @@ class SqliteLog:
             if max_bytes is not None:
                 page = self._writer.execute("PRAGMA page_size").fetchone()[0]
                 self._writer.execute(f"PRAGMA max_page_count={max(1, max_bytes // page)}")
+            tables = {name for (name,) in self._writer.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and "about" not in tables:
+                raise LogError(
+                    f"{self.path} is another program's database (it holds {sorted(tables)}): name a new file"
+                )
             self._writer.executescript(_SCHEMA)
             self._writer.execute("INSERT OR IGNORE INTO about VALUES('format', ?)", (str(_FORMAT),))
             self._writer.execute("INSERT OR IGNORE INTO about VALUES('log', ?)", (uuid.uuid4().hex,))
@@ -219,5 +224,9 @@ def _translated(error: sqlite3.Error, path: Path) -> LogError:
     if code == sqlite3.SQLITE_FULL or (code is not None and code & 0xFF == sqlite3.SQLITE_IOERR):
         return LogFullError(f"no room for the log {path} ({error}). Make room: it goes on by itself")
     if code == sqlite3.SQLITE_NOTADB:
-        return LogError(f"{path} is no event log: {error}")
+        return LogError(f"{path} is no event log ({error}): name another file")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CORRUPT:
+        return LogError(f"the log {path} is damaged ({error}): bring back a copy")
+    if path.is_dir():
+        return LogError(f"the log {path} is a folder: name a file in it")
     return LogError(f"the log {path} failed: {error}")
