@@ -59,9 +59,10 @@ class Examples(NamedTuple):
         scores = head.compare(self.state, F.embedding(places, self.video))
         return scores[:, :1], scores[:, 1:]
 
-    def unit(self) -> Examples:
-        """The same with states and videos of norm 1."""
-        return self._replace(state=F.normalize(self.state, dim=-1), video=F.normalize(self.video, dim=-1))
+    def unit(self, head: Head) -> Examples:
+        """The same with states and videos of norm 1, by the head's products."""
+        state, video = head.products.unit(self.state, self.video)
+        return self._replace(state=state, video=video)
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ class Objective:
 
     Attributes:
         every_video: the batch is compared with the whole catalogue.
+        by_columns: rows meet in the head alone, so that their columns may lie in several processes.
     """
 
     every_video: ClassVar[bool] = False
+    by_columns: ClassVar[bool] = False
 
     @property
     def draws(self) -> Draws:
@@ -122,6 +125,7 @@ class BPR(Objective):
             https://doi.org/10.1145/2484028.2484126).
     """
 
+    by_columns: ClassVar[bool] = True
     negatives: int = 1
     hardest: bool = False
 
@@ -147,6 +151,7 @@ class BCE(Objective):
         negatives: N, as in :class:`BPR`.
     """
 
+    by_columns: ClassVar[bool] = True
     negatives: int = 4
 
     def __post_init__(self) -> None:
@@ -171,6 +176,7 @@ class MaxMargin(Objective):
         margin: m.
     """
 
+    by_columns: ClassVar[bool] = True
     negatives: int = 1
     margin: float = 1.0
 
@@ -202,6 +208,7 @@ class CosineContrastive(Objective):
         weight: w.
     """
 
+    by_columns: ClassVar[bool] = True
     negatives: int = 800
     margin: float = 0.9
     weight: float = 250.0
@@ -222,9 +229,9 @@ class CosineContrastive(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``positive`` and ``negative``."""
-        unit = examples.unit()
-        own = torch.linalg.vecdot(unit.state, F.embedding(unit.positive, unit.video))
-        other = torch.linalg.vecdot(F.embedding(unit.negative, unit.video), unit.state.unsqueeze(1))
+        unit = examples.unit(head)
+        places = torch.cat([unit.positive.unsqueeze(1), unit.negative], 1)
+        own, other = head.products.dot(unit.state, F.embedding(places, unit.video)).split([1, places.shape[1] - 1], 1)
         return {"positive": (1 - own).mean(), "negative": self.weight * F.relu(other - self.margin).mean()}
 
 
@@ -258,6 +265,7 @@ class SampledSoftmax(Objective):
         ValueError: a setting out of range.
     """
 
+    by_columns: ClassVar[bool] = True
     negatives: int = 0
     shared: bool = False
     power: float = 0.5
@@ -287,7 +295,7 @@ class SampledSoftmax(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``softmax``."""
-        own, other = self.logits(head, examples.unit() if self.cosine else examples, graph)
+        own, other = self.logits(head, examples.unit(head) if self.cosine else examples, graph)
         if self.exponent is None:
             return {"softmax": sampled_softmax(own, other)}
         return {"softmax": (self.exponent * other.logsumexp(1) - own.squeeze(1)).mean()}
@@ -334,7 +342,7 @@ class FullSoftmax(Objective):
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``softmax``."""
         if self.cosine:
-            examples = examples.unit()
+            examples = examples.unit(head)
         else:
             state, video = head.factors(examples.state, examples.video) or (examples.state, examples.video)
             examples = examples._replace(state=state, video=video)
@@ -366,7 +374,7 @@ class AlignmentUniformity(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``align`` and ``uniform``."""
-        unit = examples.unit()
+        unit = examples.unit(head)
         align = (unit.state - F.embedding(unit.positive, unit.video)).square().sum(1).mean()
         order = torch.unique(unit.user_row, return_inverse=True)[1]
         first = torch.full((int(order.max()) + 1,), len(order), device=order.device).scatter_reduce_(

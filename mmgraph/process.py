@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import sys
+from typing import NamedTuple
 
 _MALLINFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mallopt(3)
@@ -95,3 +96,34 @@ def return_unused_memory(beyond: int) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return free > beyond and bool(library.malloc_trim(0))
+
+
+class Launched(NamedTuple):
+    """This process as one of several: its ``rank``, their number ``size``, and the ``store`` where they meet
+    (:func:`mmgraph.distributed.joined`)."""
+
+    rank: int
+    size: int
+    store: str
+
+
+def launched() -> Launched | None:
+    """What ``torchrun`` or ``mmgraph run --nproc`` tells this process in its environment; None: it is alone.
+
+    Raises:
+        ValueError: ``RANK`` is set by something that runs no store to meet at.
+    """
+    told = os.environ
+    if "RANK" not in told or "WORLD_SIZE" not in told:
+        return None
+    rank, size = int(told["RANK"]), int(told["WORLD_SIZE"])
+    if "MMGRAPH_STORE" in told:
+        return Launched(rank, size, told["MMGRAPH_STORE"])
+    if told.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise ValueError(
+            "RANK and WORLD_SIZE are set, but not by torchrun: start with `mmgraph run … --nproc P` or "
+            "`torchrun --nproc-per-node P -m mmgraph run …`, or unset them"
+        )
+    # gloo leaves its addresses in the store, so each restart needs a place of its own
+    attempt = f"{told.get('TORCHELASTIC_RUN_ID', 'run')}-{told.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return Launched(rank, size, f"tcp://{told['MASTER_ADDR']}:{told['MASTER_PORT']}/mmgraph-{attempt}")

@@ -30,7 +30,20 @@ ORDER = (
         "objectives",
         "models",
     ),
-    *("recommend", "evaluate", "train", "experiment", "report", "bundle", "serve", "demo", "recipes", "testing", "cli"),
+    *(
+        "recommend",
+        "evaluate",
+        "train",
+        "distributed",
+        "experiment",
+        "report",
+        "bundle",
+        "serve",
+        "demo",
+        "recipes",
+        "testing",
+        "cli",
+    ),
 )
 # The command reads the environment and imports what a person names; recipes read where the data lies; `process` is what
 # a process calls as it begins.

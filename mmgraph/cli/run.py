@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmgraph.cli.processes import processes, start, this_process
 from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say, this_command
 from mmgraph.cli.sources import load_experiment
+from mmgraph.process import launched
 
 if TYPE_CHECKING:
     from mmgraph.experiment import Experiment, Result
@@ -28,28 +31,41 @@ def run(
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print the table in LaTeX too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    nproc: Annotated[
+        int | None, typer.Option(min=1, help="Processes, each with a share of the columns of every table.")
+    ] = None,
+    restarts: Annotated[int, typer.Option(min=0, help="With --nproc: times to go on after a killed process.")] = 3,
 ) -> None:
     """Run the experiment that a function returns; without --seed all its seeds, its baselines, and a table.
 
-    The epoch is chosen on valid; the test is opened once a run, at the end.
+    The epoch is chosen on valid; the test is opened once a run, at the end. `--nproc 2` trains it in two processes of
+    this machine, with the numbers of one; over machines: `torchrun … -m mmgraph run …`.
     """
-    with errors_for_people(lambda: f"to go on: {this_command('--resume')}"):
+    with errors_for_people(lambda: f"to go on: {this_command('--resume')}"), contextlib.ExitStack() as stack:
+        if nproc is not None and launched() is None:
+            raise typer.Exit(start(nproc, restarts, this_process(), this_process(going_on=True)))
         experiment = changed(load_experiment(source), changes or [])
         from mmgraph.experiment import run as run_one
         from mmgraph.experiment import run_all, table
 
+        together = stack.enter_context(processes(experiment.fit.device))
+
         def tell(result: Result) -> None:
+            if not together.leads:
+                return
             metrics = ", ".join(f"{name} {result.metric(name):.4f}" for name in columns([result], "all"))
             metrics = metrics or "lists of every cut-off hold all the videos there are: give a smaller evaluate.k"
             line = f"{result.experiment} seed {result.seed}: test {metrics}  {result.directory}/result.json"
             say(line, err=as_json)
 
-        told = {"overwrite": overwrite, "source": source, "progress": True}
+        told = {"overwrite": overwrite, "source": source, "progress": True, "together": together}
         if seed is not None:
             results = [run_one(experiment, seed, out, resume, **told)]
             tell(results[0])
         else:
             results = run_all(experiment, out, resume, baselines=baselines, report=tell, **told)
+        if not together.leads:
+            return
         if as_json:
             print_json({"results": [described(result) for result in results]})
         for protocol in dict.fromkeys(r.protocol for r in results if seed is None and not as_json):

@@ -8,6 +8,7 @@ import io
 import itertools
 import math
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from mmgraph.models import Recommender
 from mmgraph.ops import CSR
 from mmgraph.ops.memory import model_need
 from mmgraph.train import FitReport, fit
+from mmgraph.train.together import ALONE, PARTS, Together
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 # What a run writes; a run that starts over begins by removing it.
 TRAINED, VALID_USERS = "trained.json", "valid.parquet"
-_WRITTEN = ("result.json", PER_USER, TRAINED, VALID_USERS, *FILES, "checkpoint.pt", "log.jsonl", "identity.json")
+_WRITTEN = ("result.json", PER_USER, TRAINED, VALID_USERS, *FILES, "checkpoint.pt", PARTS, "log.jsonl", "identity.json")
 # Where the runs of a place keep the graphs they share, each once.
 GRAPHS = "graphs"
 
@@ -96,6 +98,7 @@ def run(
     source: str | None = None,
     split: Split | None = None,
     progress: bool = False,
+    together: Together = ALONE,
 ) -> Result:
     """Trains, chooses the epoch on valid, opens the test once, and writes ``<out>/<experiment>/<seed>/``.
 
@@ -112,6 +115,8 @@ def run(
         source: where the experiment came from, recorded with the result.
         split: an already built split, to save reading the data again.
         progress: show a bar.
+        together: the processes that train it, each of which calls this with the same arguments on a disk they share;
+            the first judges and writes, the others wait for its result.
 
     Raises:
         RunExists: (a ValueError) the folder holds a run, and neither ``resume`` nor ``overwrite`` was said.
@@ -126,13 +131,28 @@ def run(
     directory = run_folder(experiment, seed, out)
     built: Split = experiment.split() if split is None else split
     identity = experiment.identity(seed, built)
+    if not together.leads:
+        return _follow(experiment, seed, directory, identity, built, together)
     if resume and (directory / "result.json").exists():
         same_identity(directory, identity)
-        return Result.load(directory)
+        together.from_leader(False)
+        return together.from_leader(Result.load(directory))
     with owned(directory, "run"):
         _make_room(directory, identity, resume, overwrite)
-        trained = _train(experiment, seed, Path(out), directory, identity, built, progress)
-        return _judge(experiment, seed, Path(out), directory, identity, trained, source, built)
+        together.from_leader(not experiment.model.closed_form and not (directory / TRAINED).exists())
+        trained = _train(experiment, seed, Path(out), directory, identity, built, progress, together)
+        result = _judge(experiment, seed, Path(out), directory, identity, trained, source, built)
+    return together.from_leader(result)
+
+
+def _follow(
+    experiment: Experiment, seed: int, directory: Path, identity: Identity, split: Split, together: Together
+) -> Result:
+    """What the processes beside the first do of a run: train with it, if it has to train."""
+    if together.from_leader(False):
+        ready = prepare(experiment, seed, split=split)
+        fit_prepared(experiment, ready, seed, directory, identity, together=together)
+    return together.from_leader(None)
 
 
 def train(
@@ -220,8 +240,15 @@ def _make_room(directory: Path, identity: Identity, resume: bool, overwrite: boo
             "to keep both: another name (variant(..., name=...)) or another folder (out)"
         )
     for name in there:
-        (directory / name).unlink(missing_ok=True)
+        _remove(directory / name)
     write_identity(directory, identity)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def same_identity(directory: Path, identity: Identity) -> None:
@@ -245,7 +272,14 @@ def same_identity(directory: Path, identity: Identity) -> None:
 
 
 def _train(
-    experiment: Experiment, seed: int, out: Path, directory: Path, identity: Identity, split: Split, progress: bool
+    experiment: Experiment,
+    seed: int,
+    out: Path,
+    directory: Path,
+    identity: Identity,
+    split: Split,
+    progress: bool,
+    together: Together = ALONE,
 ) -> Trained:
     if (directory / TRAINED).exists():
         return Trained.load(directory)
@@ -253,7 +287,7 @@ def _train(
     device = experiment.fit.device
     need = model_need(ready.model, ready.seen.num_edges, trained=not ready.model.closed_form, device=device)
     need.check(device)
-    report = fit_prepared(experiment, ready, seed, directory, identity, progress=progress)
+    report = fit_prepared(experiment, ready, seed, directory, identity, progress=progress, together=together)
     config, device = experiment.evaluate.for_split(ready.split), experiment.fit.device
     valid = evaluate(ready.model, ready.graph, ready.split.valid, config, device, seen=ready.seen)
     files = {VALID_USERS: write_atomically(directory / VALID_USERS, _parquet(_per_user(valid, "valid")))}
@@ -269,7 +303,8 @@ def _train(
     }
     trained = Trained(valid=without_nan(valid.reported), training=without_nan(training), files=files)
     write_json(directory / TRAINED, trained.model_dump(mode="json"))
-    (directory / "checkpoint.pt").unlink(missing_ok=True)  # the reported epoch's weights are kept; those go on nowhere
+    for name in ("checkpoint.pt", PARTS):  # the reported epoch's weights are kept; those go on nowhere
+        _remove(directory / name)
     return trained
 
 
@@ -341,6 +376,7 @@ def run_all(
     source: str | None = None,
     progress: bool = False,
     report: Callable[[Result], None] | None = None,
+    together: Together = ALONE,
 ) -> list[Result]:
     """Runs an experiment for all its seeds, and its baselines for theirs; each split is built once.
 
@@ -351,6 +387,7 @@ def run_all(
         seeds: in place of the experiment's own; baselines keep theirs.
         baselines: run them too, before the experiment.
         report: called with each result.
+        together: as in :func:`run`.
     """
     splits: dict[Callable[[], Any], Split] = {}
     out_results = []
@@ -360,7 +397,7 @@ def run_all(
             if member.split not in splits:
                 splits[member.split] = member.split()
             told = {"overwrite": overwrite, "source": source, "split": splits[member.split], "progress": progress}
-            result = run(member, seed, out, resume, **told)
+            result = run(member, seed, out, resume, **told, together=together)
             out_results.append(result)
             if report is not None:
                 report(result)
@@ -528,6 +565,7 @@ def fit_prepared(
     *,
     callbacks: Sequence[Any] = (),
     progress: bool = False,
+    together: Together = ALONE,
 ) -> FitReport:
     """Trains a prepared model in a folder, or goes on there; judged on valid by the experiment's monitor.
 
@@ -537,6 +575,7 @@ def fit_prepared(
         identity: of the run; a checkpoint of another one is refused.
         callbacks: beside the experiment's own.
         progress: show a bar.
+        together: the processes that train it.
     """
     config = experiment.evaluate.for_split(ready.split).for_validation(experiment.fit.monitor)
 
@@ -557,6 +596,7 @@ def fit_prepared(
         callbacks=(*copy.deepcopy(experiment.callbacks), *callbacks),
         identity=identity.id,
         progress=progress,
+        together=together,
     )
 
 

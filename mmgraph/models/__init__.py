@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmgraph.models.base import (
     ALL,
+    ByColumns,
     Embeddings,
     People,
     Recommender,
@@ -101,6 +102,7 @@ __all__ = [
     "VBPR",
     "VGAE",
     "AddEASE",
+    "ByColumns",
     "CLCRec",
     "ChebyCF",
     "ContentKNN",

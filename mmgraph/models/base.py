@@ -81,6 +81,20 @@ def _take(table: Tensor, rows: Tensor | None) -> Tensor:
 ALL = Rows()
 
 
+class ByColumns(NamedTuple):
+    """What lets several processes hold some columns each of a model: between its tables and its head no column meets
+    another one.
+
+    Attributes:
+        tables: name of each parameter -> the axis that its columns lie on: 1 of a table [n, D], 0 of the weight [D, n]
+            of a linear layer into D columns.
+        sums: the loss terms that are sums over columns, as an L2 of rows is; all others come from ``head.products``.
+    """
+
+    tables: dict[str, int]
+    sums: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class People:
     """What is known of n people who came after training. Any part may be missing; a model reads what it can.
@@ -260,6 +274,13 @@ class Recommender(nn.Module):
             rows.video,
         )
         return {**self.objective(self.head, examples, graph), **own}
+
+    def by_columns(self) -> ByColumns | None:
+        """How the model's columns may be shared out among processes; None where its layers mix them.
+
+        Columns are independent where every layer is a product with a matrix of the graph, as LightGCN's.
+        """
+        return None
 
     def sampler(self, graph: MultimodalGraph, batch_size: int) -> Sampler:
         """What this model's batches are: pairs with the negatives that the objective asks for, unless overridden."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field, field_validator
@@ -23,8 +23,10 @@ class Optimiser(Config):
 
     Attributes:
         kind: which one, in a saved configuration; the class's name unless it says otherwise.
+        by_entry: each entry of a table moves by its own gradients alone, whatever its neighbours do.
     """
 
+    by_entry: ClassVar[bool] = False
     kind: str = Field(default="", validate_default=True, repr=False)
 
     @field_validator("kind")
@@ -51,6 +53,7 @@ class Adam(Optimiser):
         eps: added to the root of the square.
     """
 
+    by_entry: ClassVar[bool] = True
     kind: Literal["adam"] = "adam"
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: Small = 1e-8
@@ -71,6 +74,7 @@ class AdamW(Optimiser):
         betas, eps: as in :class:`Adam`.
     """
 
+    by_entry: ClassVar[bool] = True
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: Small = 1e-8

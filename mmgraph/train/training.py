@@ -22,13 +22,14 @@ from mmgraph.models import Recommender
 from mmgraph.process import return_unused_memory
 from mmgraph.progress import progress as progress_bar
 from mmgraph.train.callbacks import Callback, Epoch, Pruned, Start, Step, StopTraining, in_short
-from mmgraph.train.checkpoint import load_checkpoint, save_checkpoint
+from mmgraph.train.checkpoint import save_checkpoint
 from mmgraph.train.fit_config import FitConfig, open_device
 from mmgraph.train.fit_report import FitReport
 from mmgraph.train.health import Health, NotFinite
 from mmgraph.train.identity import describe_graph, describe_model, describe_part
 from mmgraph.train.schedules import Position
 from mmgraph.train.signals import Signals, StopAsked
+from mmgraph.train.together import ALONE, Together
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -55,6 +56,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     identity: str | Mapping[str, Any] | None = None,
     progress: bool = False,
+    together: Together = ALONE,
 ) -> FitReport:
     """Trains a model on a graph, in place, and leaves it with the weights of its best epoch.
 
@@ -77,6 +79,8 @@ def fit(
         callbacks: see :class:`~mmgraph.train.callbacks.Callback`.
         identity: what else determines the numbers (data, split, validation); a resumed run must have the same.
         progress: show a progress bar.
+        together: the processes that train this model, each of which calls ``fit`` with the same arguments
+            (:class:`mmgraph.distributed.Columns`); the result is the whole model in each of them.
 
     Raises:
         FloatingPointError: a loss term is NaN or infinite; the message names epoch, batch and term. The model's weights
@@ -104,10 +108,9 @@ def fit(
         if model.closed_form:
             report = _solve(model, graph, validate, folder)
         else:
-            loop = _Loop(
-                model, graph, validate, config, seed, folder, tuple(epoch_transforms), tuple(callbacks), identity
-            )
-            report = loop.run(resume, progress)
+            together.check(model, config.optimizer, callbacks)
+            told = (tuple(epoch_transforms), tuple(callbacks), identity, together)
+            report = _Loop(model, graph, validate, config, seed, folder, *told).run(resume, progress)
     model.eval()
     return report
 
@@ -185,12 +188,15 @@ class _Loop:
         transforms: tuple[Transform, ...],
         callbacks: tuple[Callback, ...],
         identity: str | Mapping[str, Any] | None,
+        together: Together,
     ) -> None:
+        self.together = together
         self.model, self.graph, self.validate, self.config = model, graph, validate, config
         self.seed, self.folder, self.transforms, self.callbacks = seed, folder, transforms, callbacks
         self.device = torch.device(config.device)
         self.schedule = None if config.schedule is None else config.schedule.resolved(config.epochs)
         self.identity = {} if folder is None else self._identity(identity)
+        together.divide(model)
         parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError(
@@ -209,14 +215,16 @@ class _Loop:
 
     def run(self, resume: bool, progress: bool) -> FitReport:
         if self.folder is not None:
-            if resume and (self.folder / "checkpoint.pt").exists():
-                self._restore(load_checkpoint(self.folder / "checkpoint.pt"))
-            _write_log(self.folder / "log.jsonl", self.report.history)
+            if resume and (state := self.together.load(self.folder, self.model)) is not None:
+                self._restore(state)
+            if self.together.leads:
+                _write_log(self.folder / "log.jsonl", self.report.history)
         if not self.ended:
             with Signals(active=self.folder is not None) as self.signals:
                 self._epochs(progress)
         if self.best_state:
             self.model.load_state_dict(self.best_state)
+        self.together.unite(self.model)
         return self.report
 
     def _epochs(self, progress: bool) -> None:
@@ -225,7 +233,8 @@ class _Loop:
         start = Start(self.epoch, self.batch, self.batches, self.config, self.report, self.model)
         self._tell("on_start", start)
         try:
-            with progress_bar("epochs", self.config.epochs, shown=progress, done=self.epoch) as advance:
+            shown = progress and self.together.leads
+            with progress_bar("epochs", self.config.epochs, shown=shown, done=self.epoch) as advance:
                 while self.epoch < self.config.epochs and not self.ended:
                     row = self._one_epoch(sampler)
                     advance(1, in_short(row, self.config.monitor))
@@ -250,7 +259,7 @@ class _Loop:
         self.report.history.append(row)
         self.epoch, self.batch, self.spent, self.health, self.random = epoch + 1, 0, 0.0, Health(), None
         _log.info("epoch %d of %d: %s", epoch, self.config.epochs, in_short(row, self.config.monitor))
-        if self.folder is not None:
+        if self.folder is not None and self.together.leads:
             _append_log(self.folder / "log.jsonl", row)
         self._stop_if_patience_is_out(epoch)
         try:
@@ -298,13 +307,13 @@ class _Loop:
                 group["lr"] = rate * factor
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            terms = self.model.loss(graph, batch)
+            terms = self.together.loss(self.model, graph, batch)
         values = torch.stack(_scalars(terms, self.model))
         loss = values.sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            self.together.clip(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.health.add(terms, values.detach(), loss.detach())
         return terms
@@ -322,8 +331,8 @@ class _Loop:
 
     def _judge(self, epoch: int) -> dict[str, float]:
         try:
-            with self.signals.at_once():
-                metrics = _validated(self.model, self.validate)
+            with self.signals.at_once() if self.together.size == 1 else nullcontext():
+                metrics = self.together.judged(self.model, lambda model: _validated(model, self.validate))
         except StopAsked:
             self._stop_for_signal()
             return self._judge(epoch)  # whoever had the signal lets training go on
@@ -384,9 +393,12 @@ class _Loop:
     def _save_if_due(self) -> None:
         if self.folder is None:
             return
-        if self.signals.caught is not None:
+        late = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+        caught, due = self.together.agree(self.batch, self.signals.caught or 0, late)
+        if caught:
+            self.signals.caught = caught
             self._stop_for_signal()
-        if time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
+        if due:
             self._save()
 
     def _stop_for_signal(self) -> None:
@@ -394,7 +406,7 @@ class _Loop:
         self._save()
         _log.warning(
             "%s: stopped in epoch %d after %d batches. %s holds it; fit(…, resume=True) goes on from there",
-            *(self.signals.name, self.epoch, self.batch, self.folder and self.folder / "checkpoint.pt"),
+            *(self.signals.name, self.epoch, self.batch, self.folder and self.folder / self.together.checkpoint),
         )
         self.signals.deliver()
 
@@ -420,12 +432,12 @@ class _Loop:
             "sums": self.health.sums(),
             "random": self._get_random(),
         }
-        save_checkpoint(self.folder / "checkpoint.pt", state)
-        _log.debug("wrote %s: epoch %d, batch %d", self.folder / "checkpoint.pt", self.epoch, self.batch)
+        self.together.save(self.folder, self.model, state)
+        _log.debug("wrote the checkpoint in %s: epoch %d, batch %d", self.folder, self.epoch, self.batch)
         self.saved_at = time.monotonic()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        path = (self.folder or Path()) / "checkpoint.pt"
+        path = (self.folder or Path()) / self.together.checkpoint
         there = json.loads(state.get("identity", "{}"))
         if changed := differences(there, json.loads(json.dumps(self.identity))):
             lines = "\n".join(f"  {line}" for line in changed)

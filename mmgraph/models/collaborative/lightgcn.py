@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows
 from mmgraph.nn.heads import Head
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate
@@ -79,6 +79,10 @@ class LightGCN(Recommender):
         else:
             out = self.embedding if at is None else F.embedding(at, self.embedding)
         return rows.split(graph, out)
+
+    def by_columns(self) -> ByColumns:
+        """The table; ``l2`` is a sum over columns."""
+        return ByColumns({"embedding": 1}, ("l2",))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and ``l2``."""

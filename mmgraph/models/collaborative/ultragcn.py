@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import Draws, PairBatch, PairSampler, Sampler
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows
+from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows
 from mmgraph.models.closed.linear import interaction_matrix, scipy_matrix
 
 if TYPE_CHECKING:
@@ -73,12 +73,16 @@ class UltraGCN(Recommender):
         """The tables: user [U, D], video [V, D], or rows of them."""
         return rows.of(self.user, self.video)
 
+    def by_columns(self) -> ByColumns:
+        """The tables; ``l2`` is a sum over columns."""
+        return ByColumns({"user": 1, "video": 1}, ("l2",))
+
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """``positive``, ``negative``, ``videos`` and ``l2``."""
         rows, at = batch_rows(batch)
         user = F.embedding(at.user, rows.of_users(self.user))
         videos = torch.cat([batch.positive.unsqueeze(1), batch.negative, self.neighbour[batch.positive]], 1)
-        scores = torch.linalg.vecdot(F.embedding(videos, self.video), user.unsqueeze(1))
+        scores = self.head.products.dot(user, F.embedding(videos, self.video))
         own, other, near = scores.split([1, batch.negative.shape[1], self.neighbour.shape[1]], 1)
         w1, w2, w3, w4 = self.weights
         scale = self.user_scale[batch.user].unsqueeze(1)

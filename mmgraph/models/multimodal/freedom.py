@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.heads import Head
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate
@@ -89,6 +89,11 @@ class FREEDOM(Recommender):
         near = propagate(alike, self.video, self.num_similar_layers, weights=last, rows=rows.video)
         return Embeddings(user, video + near)
 
+    def by_columns(self) -> ByColumns:
+        """The tables, and the projections into their columns."""
+        entities = {f"entity.{name}": 1 for name in self.entity}
+        return ByColumns({"user": 1, "video": 1, **entities, **{f"project.{m}.weight": 0 for m in self.project}})
+
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and, with λ > 0, ``content``."""
         rows, at = batch_rows(batch, self.objective)
@@ -106,6 +111,6 @@ class FREEDOM(Recommender):
         feature, negative = graph.features(modality), batch.negative.expand(len(batch.user), -1)
         videos, place = torch.unique(torch.cat([batch.positive.unsqueeze(1), negative], 1), return_inverse=True)
         content = self.project[modality](F.embedding(videos, feature.values))
-        scores = torch.linalg.vecdot(F.embedding(place, content), user.unsqueeze(1))
+        scores = self.head.products.dot(user, F.embedding(place, content))
         both = feature.present[batch.positive].unsqueeze(1) & feature.present[negative]
         return (F.softplus(scores[:, 1:] - scores[:, :1]) * both).sum() / both.sum().clamp_min(1)

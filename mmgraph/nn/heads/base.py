@@ -11,6 +11,21 @@ from torch import Tensor, nn
 from mmgraph.ops import checks
 
 
+class Products:
+    """How rows meet: by dot products and norms over all their columns, which lie here.
+
+    Where processes hold some columns each, :mod:`mmgraph.distributed` gives a head products that add theirs up.
+    """
+
+    def dot(self, user: Tensor, video: Tensor) -> Tensor:
+        """Dot products [B, V] of ``user`` [B, D] and ``video`` [V, D], or [B, N] for ``video`` [B, N, D]."""
+        return dot(user, video)
+
+    def unit(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows [..., D] divided by their norms; rows of zeros stay."""
+        return tuple(F.normalize(row, dim=-1) for row in rows)
+
+
 class Head(nn.Module):
     """Scores users against videos; higher is better.
 
@@ -23,9 +38,13 @@ class Head(nn.Module):
     Attributes:
         compares_rows: the score is a dot product or a cosine of the two rows as they are, so that a row for a new user
             can be solved for, and rows can be normalised before they are compared.
+        by_columns: rows meet in :attr:`products` alone, so that the columns may lie in several processes.
+        products: how they meet.
     """
 
     compares_rows: ClassVar[bool] = False
+    by_columns: ClassVar[bool] = False
+    products = Products()
 
     def state(self, user: Tensor) -> Tensor:
         """What :meth:`compare` reads of users [B, D]: the rows themselves, unless overridden."""
@@ -60,10 +79,11 @@ class DotHead(Head):
     """The dot product: ŷ_uv = uᵀv."""
 
     compares_rows = True
+    by_columns = True
 
     def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores [B, V] for ``video`` [V, D], [B, N] for ``video`` [B, N, D]."""
-        return dot(state, video)
+        return self.products.dot(state, video)
 
     def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """The rows themselves."""
@@ -83,6 +103,7 @@ class CosineHead(Head):
     """
 
     compares_rows = True
+    by_columns = True
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
@@ -90,7 +111,7 @@ class CosineHead(Head):
 
     def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores in [−1/τ, 1/τ]; 0 against a row of zeros."""
-        return dot(F.normalize(state, dim=-1), F.normalize(video, dim=-1)) / self.temperature
+        return self.products.dot(*self.products.unit(state, video)) / self.temperature
 
     def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """Unit rows; the users' over τ, so that the dot products are the scores too."""
