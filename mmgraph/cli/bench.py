@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmgraph.cli.board import Board, summary
 from mmgraph.cli.shell import errors_for_people, print_json, say, say_table, this_command
 from mmgraph.cli.sources import load_suite
 from mmgraph.cli.workers import beside
@@ -41,17 +42,9 @@ def bench(
         if status:
             _status(suite_progress(suite.mocked() if mock else suite, out), as_json)
             return
-        last: dict[str, str] = {}
-
-        def report(progress: Progress) -> None:
-            text = summary(progress)
-            if last.get("text") != text:
-                say(text, err=True)
-            last["text"] = text
-
         options = {"only": tuple(only or ()), "retry": retry, "mock": mock, "source": source}
-        with beside(workers - 1):
-            results = run_suite(suite, out, **options, report=report)
+        with beside(workers - 1), Board(suite.mocked() if mock else suite) as board:
+            results = run_suite(suite, out, **options, report=board)
         if extract is not None and results:
             say(f"wrote {write_extract(results, extract)}", err=True)
         if as_json:
@@ -62,24 +55,6 @@ def bench(
             say("everything took its step; no test was opened")
         else:
             say("runs are missing: no test was opened (mmgraph bench … --status)")
-
-
-def summary(progress: Progress) -> str:
-    """One line: what is tuned, done, trained, running, left, failed, and how long that will take."""
-    counts = [(progress.count(state), state) for state in ("done", "trained", "running", "waiting", "failed")]
-    parts = [f"{count} {state}" for count, state in counts if count]
-    if progress.tuning:
-        parts.insert(0, f"tuning {progress.tuning}")
-    left = progress.estimate
-    if left:
-        parts.append(f"about {_span(left)} of training left")
-    return f"{progress.suite}: {', '.join(parts)} ({_span(progress.seconds)} trained)"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _status(progress: Progress, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mmgraph.experiment.claims import Ledger, copied, quoted, read_ledger
+from mmgraph.experiment.claims import beside as beside_claims
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe
 from mmgraph.experiment.index import extract, finished, index
@@ -23,7 +25,7 @@ from mmgraph.experiment.running import (
 from mmgraph.experiment.saved import CodeNeeded, Saved, load, save
 from mmgraph.experiment.significance import Comparison, compare, compare_family, holm
 from mmgraph.experiment.space import Choice, Integer, Tuning, Uniform
-from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress
+from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress, suite_results
 from mmgraph.experiment.tables import ResultTable, table
 from mmgraph.experiment.tuning import tune
 
@@ -35,6 +37,7 @@ __all__ = [
     "Identity",
     "Integer",
     "Job",
+    "Ledger",
     "Prepared",
     "Progress",
     "Result",
@@ -47,8 +50,10 @@ __all__ = [
     "Trial",
     "Tuning",
     "Uniform",
+    "beside_claims",
     "compare",
     "compare_family",
+    "copied",
     "describe",
     "extract",
     "finished",
@@ -57,6 +62,8 @@ __all__ = [
     "load",
     "openings",
     "prepare",
+    "quoted",
+    "read_ledger",
     "restore",
     "run",
     "run_all",
@@ -64,6 +71,7 @@ __all__ = [
     "save",
     "search",
     "suite_progress",
+    "suite_results",
     "table",
     "train",
     "tune",

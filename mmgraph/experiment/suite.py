@@ -339,12 +339,28 @@ def suite_progress(suite: Suite, out: str | Path = "runs") -> Progress:
 
     An experiment that is still to be tuned is shown under its own name.
     """
+    queue = _on_disk(suite, out)
+    return Progress(suite.name, tuple(queue.look(*job) for job in queue.jobs()))
+
+
+def suite_results(suite: Suite, out: str | Path = "runs") -> list[Result]:
+    """The finished runs of a suite under its present identity, in the table's order; nothing is trained or opened.
+
+    What lies there of another configuration or of other data is left out. ``suite_progress`` says what is missing.
+    """
+    queue = _on_disk(suite, out)
+    done = [job for job in queue.jobs() if queue.look(*job).state == "done"]
+    return [Result.load(run_folder(member, seed, queue.out)) for member, seed in done]
+
+
+def _on_disk(suite: Suite, out: str | Path) -> _Queue:
+    """The queue with each tuned experiment in the place of the one that was tuned, where its study is over."""
     queue = _Queue(suite, Path(out), None, False)
     if suite.trials:
         for place, member in enumerate(queue.members):
             with contextlib.suppress(FileNotFoundError, DamagedFile, ValueError):
                 queue.members[place] = _tuned(queue, member)
-    return Progress(suite.name, tuple(queue.look(*job) for job in queue.jobs()))
+    return queue
 
 
 def _tuned(queue: _Queue, member: Experiment) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
+from mmgraph.cli import app
+from mmgraph.cli.board import Board, board
 from mmgraph.data import random_split
 from mmgraph.data.files import FileLock, read_lines
 from mmgraph.experiment import (
@@ -29,6 +34,8 @@ from mmgraph.experiment import (
     run,
     run_suite,
     suite_progress,
+    suite_results,
+    table,
     train,
 )
 from mmgraph.experiment.index import INDEX
@@ -243,3 +250,54 @@ def test_two_processes_killed_give_the_table_that_one_left_alone_gives(tmp_path)
     opened = [line["experiment"] for line in read_lines(out / JOURNAL) if line["event"] == "open"]
     assert len(opened) == len(ROWS)
     assert all(job.state == "done" for job in suite_progress(suite(), out).jobs)
+
+
+def test_the_table_of_a_suite_by_its_name_holds_its_finished_runs_alone(tmp_path, monkeypatch):
+    out = tmp_path / "runs"
+    small = suite(experiments=(toy(baselines=(popularity(),)),), trials=0)
+    results = run_suite(small, out)
+    run(toy(name="stranger"), 0, out)
+    assert numbers(suite_results(small, out)) == numbers(results)
+    wider = suite(experiments=(toy(model_args={"embedding_dim": 6}, baselines=(popularity(),)),), trials=0)
+    assert [r.experiment for r in suite_results(wider, out)] == ["popularity"]  # another identity is another run
+    (tmp_path / "mine.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.experiment.test_suite import popularity, suite, toy\n\n\n"
+        "def small():\n    return suite(experiments=(toy(baselines=(popularity(),)),), trials=0)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["table", "mine.py:small", "--latex"])
+    assert done.stdout == table(results, ("recall@5",)).latex() + "\n"
+    (out / "dots" / "1" / "result.json").unlink()
+    done = CliRunner().invoke(app, ["table", "mine.py:small"])
+    assert "1 of 3 runs of suite small are missing" in done.stderr
+    assert "no finished run of suite small" in CliRunner().invoke(app, ["table", "mine.py:small", "--out", "x"]).stderr
+    assert "did you mean 'quick'" in CliRunner().invoke(app, ["table", "quik"]).stderr
+
+
+def test_the_live_table_says_what_is_done_running_left_and_how_long_it_takes():
+    jobs = (
+        Job("popularity", 0, "trained", 1.0),
+        Job("dots", 0, "trained", 30.0),
+        Job("dots", 1, "running"),
+        Job("wide", 0, "waiting"),
+        Job("wide", 1, "failed"),
+        Job("tunable", 0, "waiting"),
+    )
+    shown = board(suite(seconds=600), Progress("small", jobs, "tunable"))
+    rows = [list(cells) for cells in zip(*(column.cells for column in shown.columns), strict=True)]
+    assert [[str(cell) for cell in row] for row in rows] == [
+        ["popularity", "1 of 1 (test closed)", "–", "–", "–", "–", "1 s", "–"],
+        ["dots", "1 of 2 (test closed)", "1", "1", "–", "–", "30 s", "30 s"],
+        ["wide", "0 of 2", "–", "1", "1", "–", "–", "16 s"],
+        ["tunable", "0 of 1", "tuning", "1", "–", "3 trials, 10 min", "–", "16 s"],
+    ]
+    for terminal in (True, False):
+        file = io.StringIO()
+        with Board(suite(), Console(file=file, force_terminal=terminal, width=160)) as told:
+            told(Progress("small", jobs))
+            told(Progress("small", jobs))
+        assert ("━" in file.getvalue()) == terminal
+        assert "2 trained, 1 running, 2 waiting, 1 failed" in file.getvalue()
+        if not terminal:
+            assert file.getvalue().count("\n") == 1  # what did not change is not said again
