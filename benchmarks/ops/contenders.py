@@ -109,7 +109,8 @@ def topk_laps(shape: str, dim: int, device: str, room_bytes: int) -> tuple[dict[
             scores[part.row_indices().long(), part.indices.long()] = -torch.inf
             scores.topk(20)
 
-    made = {"torch_topk": naive, "mmgraph-cpu": lambda: topk(user[sample], video, 20, seen=pairs, users=sample)}
+    ours = "mmgraph-torch" if device == "cuda" else "mmgraph-cpu"
+    made = {"torch_topk": naive, ours: lambda: topk(user[sample], video, 20, seen=pairs, users=sample)}
     return _whole(made, device, users / len(sample))
 
 

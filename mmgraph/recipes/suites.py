@@ -63,6 +63,15 @@ def tiktok() -> Suite:
     return Suite(name="tiktok", experiments=tuple(r() for r in rows), seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
 
 
+def tiktok_best() -> Suite:
+    """What came first of ``tiktok`` on valid, beside its baselines, at the recipes' own settings, three seeds."""
+    from mmgraph.recipes import tiktok as recipes
+
+    rows = (recipes.ease_features(), recipes.lightgcn(), recipes.smore(), recipes.mgcn(), recipes.freedom())
+    others = (recipes.gume(), recipes.lattice(), recipes.bm3(), recipes.mmgcn())
+    return Suite(name="tiktok-best", experiments=(*rows, *others), seeds=(0, 1, 2))
+
+
 def gowalla() -> Suite:
     """LightGCN and its baselines on the published split."""
     from mmgraph.recipes import gowalla as recipes
