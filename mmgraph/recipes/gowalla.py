@@ -25,7 +25,7 @@ def gowalla_published() -> Split:
     """The same as published: before the test, valid is part of the graph, and masked."""
     folder = data_root() / "gowalla"
     dataset = read_lightgcn(folder / "train.txt", folder / "test.txt", valid=folder / "valid.txt", name="gowalla")
-    return published_split(dataset, column="split", seen_at_test="train+valid", name="gowalla-lightgcn")
+    return published_split(dataset, column="split", seen_at_test="train+valid", name="gowalla-published")
 
 
 def popularity() -> Experiment:

@@ -7,6 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import claims
 from mmgraph.cli import app
 from mmgraph.config import SettingError
 from mmgraph.experiment import Ledger, beside_claims, copied, quoted, read_ledger, table
@@ -113,3 +114,19 @@ def test_rows_of_a_ledger_join_the_table_of_their_protocol_with_their_mark(path,
     shown = ["table", str(tmp_path / "runs"), "--metric", "recall@5", "--quoted", str(path), "--json"]
     told = json.loads(CliRunner().invoke(app, shown).stdout)["rows"]
     assert [row.get("chosen") for row in told] == ["on test", "on test", "not said", "not said", None]
+
+
+def test_the_committed_ledger_holds_and_names_results_that_are_committed(path, tmp_path):
+    ledger, results = read_ledger(claims.HERE / "claims.toml"), claims.committed(claims.HERE / "results")
+    assert claims.missing(ledger, results) == []
+    told = claims.report(ledger, results)
+    assert told.startswith(f"{len(ledger.claims())} rows of ")
+    ours = [r.metric("recall@20") for r in results if r.experiment == "tiktok-lightgcn"]
+    line = next(line for line in told.splitlines() if "DiffMM" in line and "recall@20" in line)
+    assert line.split(" | ")[4:8] == ["0.0653", "on test", f"{sum(ours) / len(ours):.4f}", str(len(ours))]
+    assert all(table.note or table.protocol != "tiktok-swapped" for table in ledger.table)
+    with pytest.raises(SystemExit):  # an experiment that nobody ran
+        claims.main(["--ledger", str(path), "--results", str(tmp_path)])
+    assert "the same digits: A, First, WWW 2020 (Toy) = A, Second, WWW 2021 (Toy)" in claims.report(
+        read_ledger(path), []
+    )
