@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmgraph.nn.content import ContentInput, Experts
 from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.critic import Critic
+from mmgraph.nn.diffusion import GeneratedGraph, RowDiffusion
 from mmgraph.nn.evaluating import evaluating
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
 from mmgraph.nn.temporal import (
@@ -28,6 +29,7 @@ __all__ = [
     "Experts",
     "GRUEncoder",
     "GaussianLayer",
+    "GeneratedGraph",
     "Head",
     "LSTMEncoder",
     "MMoEHead",
@@ -35,6 +37,7 @@ __all__ = [
     "NCFHead",
     "RelationConv",
     "RelativeTransformer",
+    "RowDiffusion",
     "SearchInterest",
     "TemporalLayer",
     "TimeAttention",

@@ -41,6 +41,13 @@ def half_normalised(matrix: CSR) -> CSR:
     return matrix.with_values(degree[matrix.row_indices()], symmetric=False)
 
 
+def with_loops(adjacency: CSR) -> CSR:
+    """A + I, of a square symmetric matrix without weights."""
+    own = torch.arange(adjacency.shape[0], device=adjacency.device)
+    row, col = (torch.cat([old.long(), own]) for old in (adjacency.row_indices(), adjacency.indices))
+    return CSR.from_edges(row, col, adjacency.shape, symmetric=True)
+
+
 def one_sided_mean(
     up: CSR, down: CSR, user: Tensor, video: Tensor, num_layers: int, as_coded: bool = False
 ) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ To write a sampler of one's own: ``__len__`` and ``epoch(seed, epoch)``, with al
 from __future__ import annotations
 
 from mmgraph.graph.samplers.base import Draws, PairBatch, Sampler, epoch_generator
+from mmgraph.graph.samplers.covering import PairUserBatch, PairUserSampler
 from mmgraph.graph.samplers.histories import HistoryBatch, HistorySampler
 from mmgraph.graph.samplers.pairs import PairSampler
 from mmgraph.graph.samplers.rows import RowBatch, RowSampler
@@ -17,6 +18,8 @@ __all__ = [
     "HistorySampler",
     "PairBatch",
     "PairSampler",
+    "PairUserBatch",
+    "PairUserSampler",
     "RowBatch",
     "RowSampler",
     "Sampler",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmgraph.models.multimodal.bm3 import BM3
 from mmgraph.models.multimodal.cohesion import COHESION
 from mmgraph.models.multimodal.damrs import DAMRS
+from mmgraph.models.multimodal.diffmm import DiffMM
 from mmgraph.models.multimodal.dualgnn import DRAGON, DualGNN
 from mmgraph.models.multimodal.freedom import FREEDOM
 from mmgraph.models.multimodal.grcn import GRCN
@@ -40,6 +41,7 @@ __all__ = [
     "PGL",
     "SMORE",
     "VBPR",
+    "DiffMM",
     "DualGNN",
     "HeteroMMGCN",
     "LGMRec",
