@@ -151,5 +151,4 @@ def _together(parts: Mapping[str, Tensor], rest: dict[str, Any]) -> dict[str, An
 
 
 def _mesh(wire: Wire) -> DeviceMesh:
-    device = "cuda" if dist.get_backend(wire.group) == "nccl" else "cpu"
-    return DeviceMesh.from_group(wire.group or dist.group.WORLD, device)  # type: ignore[arg-type]
+    return DeviceMesh.from_group(wire.group or dist.group.WORLD, wire.device.type)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgraph.distributed.checkpoint import load_parts, save_parts
+from mmgraph.distributed.shared import share_matrix
 from mmgraph.distributed.wire import Wire
 from mmgraph.models import ByColumns, Recommender
 from mmgraph.nn.heads import Products
@@ -86,6 +88,13 @@ class Columns(Together):
                 "callbacks would see one process's columns for the model: leave them out, or train on one process"
             )
 
+    def shared(self, graph: MultimodalGraph, model: Recommender) -> MultimodalGraph:
+        """The adjacencies that the model reads, built by one process of each machine and mapped by all."""
+        for edge_types, norm in _layout(model).matrices:
+            matrix = share_matrix(partial(graph.adjacency, edge_types, norm), self.wire)
+            graph = graph.with_adjacency(matrix, edge_types, norm)
+        return graph
+
     def divide(self, model: Recommender) -> None:
         """Each table keeps this process's columns; the head's products become sums over processes."""
         for name, dim in _layout(model).tables.items():
@@ -124,7 +133,7 @@ class Columns(Together):
         """The largest of each, asked after the epoch and every 64 batches."""
         if batch % ASK:
             return [0] * len(numbers)
-        return self.wire.largest(torch.tensor(numbers, dtype=torch.int64)).tolist()
+        return self.wire.largest(torch.tensor(numbers, dtype=torch.int64, device=self.wire.device)).tolist()
 
     def judged(self, model: Recommender, judge: Callable[[Recommender], dict[str, float]]) -> dict[str, float]:
         """Process 0 gets all columns for as long as it judges, and tells the others."""

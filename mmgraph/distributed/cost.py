@@ -57,9 +57,10 @@ class Machine:
 
     def memory_gb(self, nodes: int, edges: int, dim: int, processes: int, *, adam: bool = True) -> dict[str, float]:
         """GB: ``process`` for the columns of the tables (four times them with Adam: weights, gradient, two moments),
-        ``machine`` for the adjacency, once for all of its processes: int32 both ways and 8 bytes a node."""
+        ``machine`` for the adjacency, one for all its processes: a column and a weight
+        of 4 bytes both ways, 8 bytes a node."""
         copies = 4 if adam else 1
-        return {"process": copies * 4 * nodes * dim / processes / 1e9, "machine": (8 * edges + 8 * nodes) / 1e9}
+        return {"process": copies * 4 * nodes * dim / processes / 1e9, "machine": (16 * edges + 8 * nodes) / 1e9}
 
     def propagation_seconds(self, edges: int, dim: int, layers: int, width: int) -> float:
         """Core seconds of L layers over E pairs (2 E directed edges), ``width`` columns at a time."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import torch
 import torch.distributed as dist
 
 from mmgraph.distributed.wire import PATIENCE, Wire
@@ -41,6 +42,8 @@ def joined(rank: int, size: int, store: str, backend: str = "gloo") -> Iterator[
         meeting = dist.PrefixStore(place.path.strip("/") or "mmgraph", kept)
     else:
         raise ValueError(f"processes meet at file:///path or tcp://host:port/prefix; got {store!r}")
+    if backend == "nccl":
+        torch.cuda.set_device(rank % torch.cuda.device_count())
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Wire()

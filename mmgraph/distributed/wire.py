@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,8 @@ class Wire:
         self.group = group
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.sent: Counter[str] = Counter()
+        #: where tensors that travel lie
+        self.device = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
 
     def sum_in_place(self, tensor: Tensor) -> Tensor:
         """Every process gets the sum of all processes' tensors, in place; the same to the bit in each."""
@@ -88,6 +91,17 @@ class Wire:
         own = counts[self.rank] * (parts[0].nbytes if len(parts) else 0)
         self.sent["all_to_all"] += parts.nbytes - own + told.nbytes
         return out, came
+
+    def from_each(self, value: Any) -> list[Any]:
+        """The value of each process, by rank, in all of them; any object that pickles."""
+        told: list[Any] = [None] * self.size
+        dist.all_gather_object(told, value, group=self.group)
+        return told
+
+    def machine_leader(self) -> int:
+        """The first rank on this process's machine."""
+        hosts = self.from_each(socket.gethostname())
+        return hosts.index(hosts[self.rank])
 
     def from_first(self, value: Any) -> Any:
         """The value that process 0 gave, in all of them; any object that pickles."""

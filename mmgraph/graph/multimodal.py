@@ -175,14 +175,8 @@ class MultimodalGraph(HeteroData):
         Raises:
             KeyError: an edge type the graph does not have.
         """
-        types = [self._edge_type(name) for name in _listed(edge_types)]
-        if not types:
-            raise ValueError("edge_types is empty: name at least one")
-        if norm not in ("sym", "row", None):
-            raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
+        types, sources, key = self._adjacency_key(edge_types, norm, weighted)
         stores = [self[t] for t in types]
-        sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
-        counts = tuple(int(self[t].num_nodes) for t in self.node_types)
 
         def make() -> CSR:
             offsets = self.offsets(types)
@@ -201,7 +195,43 @@ class MultimodalGraph(HeteroData):
             raw = CSR.from_edges(torch.cat(rows), torch.cat(cols), (total, total), values, symmetric=symmetric)
             return raw.normalized(norm) if norm else raw
 
-        return self._cached(("adjacency", tuple(types), norm, weighted, counts), sources, make)
+        return self._cached(key, sources, make)
+
+    def with_adjacency(
+        self,
+        matrix: CSR,
+        edge_types: Sequence[EdgeType | str] | EdgeType | str = "interacts",
+        norm: Norm | None = "sym",
+        weighted: bool = True,
+    ) -> MultimodalGraph:
+        """A new graph that gives ``matrix`` as its :meth:`adjacency` of these edges: one that was made before, and lies
+        on disk or in memory that processes share.
+
+        Raises:
+            ValueError: a matrix of another size.
+        """
+        types, sources, key = self._adjacency_key(edge_types, norm, weighted)
+        nodes = sum(int(self[t].num_nodes) for t in self.offsets(types))
+        if matrix.shape != (nodes, nodes):
+            raise ValueError(f"these edges are over {nodes} nodes, but the matrix is {list(matrix.shape)}")
+        out = copy.copy(self)
+        vars(out)["_derived"].pop(key, None)
+        out._cached(key, sources, lambda: matrix)
+        return out
+
+    def _adjacency_key(
+        self, edge_types: Sequence[EdgeType | str] | EdgeType | str, norm: Norm | None, weighted: bool
+    ) -> tuple[list[EdgeType], list[Tensor], tuple]:
+        """The edge types' triples, the tensors that the matrix comes from, and the name it is cached under."""
+        types = [self._edge_type(name) for name in _listed(edge_types)]
+        if not types:
+            raise ValueError("edge_types is empty: name at least one")
+        if norm not in ("sym", "row", None):
+            raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
+        stores = [self[t] for t in types]
+        sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
+        counts = tuple(int(self[t].num_nodes) for t in self.node_types)
+        return types, sources, ("adjacency", tuple(types), norm, weighted, counts)
 
     def relation(self, edge_type: EdgeType | str, norm: Norm | None = "sym", weighted: bool = True) -> CSR:
         """One edge type as a rectangular CSR [n_target, n_source]: row = target, column = source.

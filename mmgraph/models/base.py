@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -89,10 +89,13 @@ class ByColumns(NamedTuple):
         tables: name of each parameter -> the axis that its columns lie on: 1 of a table [n, D], 0 of the weight [D, n]
             of a linear layer into D columns.
         sums: the loss terms that are sums over columns, as an L2 of rows is; all others come from ``head.products``.
+        matrices: (edge types, norm) of each :meth:`MultimodalGraph.adjacency` it reads: processes of a machine share
+            one copy.
     """
 
     tables: dict[str, int]
     sums: tuple[str, ...] = ()
+    matrices: tuple[tuple[tuple[Any, ...], Literal["sym", "row"] | None], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,10 @@ class Together:
             ValueError: what is wrong, and what to do.
         """
 
+    def shared(self, graph: MultimodalGraph, model: Recommender) -> MultimodalGraph:
+        """The graph, what the processes of a machine can share of it in one copy."""
+        return graph
+
     def divide(self, model: Recommender) -> None:
         """Leaves this process with its part of a whole model, in place."""
 

@@ -109,6 +109,7 @@ def fit(
             report = _solve(model, graph, validate, folder)
         else:
             together.check(model, config.optimizer, callbacks)
+            graph = together.shared(graph, model)
             told = (tuple(epoch_transforms), tuple(callbacks), identity, together)
             report = _Loop(model, graph, validate, config, seed, folder, *told).run(resume, progress)
     model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import multiprocessing
 
 from mmgraph.distributed import joined
 
@@ -30,7 +30,8 @@ class Crew:
     """``crew(function, size, *arguments)`` calls ``function(wire, *arguments)`` in ``size`` processes at once."""
 
     def __init__(self, size: int = 4) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # which imports once for all of them
+        context.set_forkserver_preload(["mmgraph.distributed", "mmgraph.models", "mmgraph.graph.multimodal"])
         self.pipes = []
         for _ in range(size):
             ours, theirs = context.Pipe()

@@ -197,7 +197,7 @@ class Alone(Wire):
     """A wire of one, without a group."""
 
     def __init__(self) -> None:
-        self.rank, self.size = 0, 1
+        self.rank, self.size, self.device = 0, 1, torch.device("cpu")
 
 
 def test_an_optimiser_that_reads_rows_and_callbacks_are_refused():

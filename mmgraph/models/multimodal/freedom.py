@@ -92,7 +92,9 @@ class FREEDOM(Recommender):
     def by_columns(self) -> ByColumns:
         """The tables, and the projections into their columns."""
         entities = {f"entity.{name}": 1 for name in self.entity}
-        return ByColumns({"user": 1, "video": 1, **entities, **{f"project.{m}.weight": 0 for m in self.project}})
+        projections = {f"project.{m}.weight": 0 for m in self.project}
+        read = ((tuple(self.edge_types), "sym"), (tuple(self.similar), None))
+        return ByColumns({"user": 1, "video": 1, **entities, **projections}, matrices=read)
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and, with λ > 0, ``content``."""
