@@ -266,6 +266,7 @@ def _cell(values: Sequence[float]) -> Cell:
 _LATEX = str.maketrans(
     {character: "\\" + character for character in "_%&#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}  # other characters in TeX's own text font
 )
 
 

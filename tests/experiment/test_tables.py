@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import numpy as np
@@ -89,7 +91,7 @@ def test_every_form_tells_the_same_and_no_name_breaks_it(tmp_path):
     assert [b.text for b in page.iter("strong")] == [f"{BASE.mean():.4f}"[1:]]
     assert r"a\|b<i>" in made.markdown()
     latex = made.latex()
-    assert r"a|b<i>\&\$50\%\_\{x\} & $" in latex
+    assert r"a\textbar{}b\textless{}i\textgreater{}\&\$50\%\_\{x\} & $" in latex
     assert latex.count(r"\mathbf") == made.markdown().count("**") / 2 == 1
     assert [c for c in ("toprule", "midrule", "bottomrule") if c in latex] == ["toprule", "midrule", "bottomrule"]
     assert list(made.rich().columns[0].cells)[1] == r"\[red]"
@@ -140,3 +142,23 @@ def test_mmgraph_compare_gives_verdicts_of_a_family(tmp_path):
     assert "one seed" in shown.stdout
     assert "several experiments" in call("compare", tmp_path, tmp_path / "low").stderr
     assert "given twice" in call("compare", tmp_path / "low", tmp_path / "high", tmp_path / "high").stderr
+
+
+def test_the_latex_of_a_suite_compiles(tmp_path):
+    engine = shutil.which("pdflatex")
+    styles = subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False) if engine else None
+    if engine is None or styles is None or styles.returncode:
+        pytest.skip("no pdflatex with the booktabs package here (Debian: texlive-latex-recommended)")
+    names = ("a|b<i>&$50%_{x}", r"back\slash~^", "quick-bprmf", "#1 model")
+    runs = [stored(tmp_path / "runs", n, s, BASE - i / 10 + noise(s)) for i, n in enumerate(names) for s in (0, 1, 2)]
+    quoted = {"LightGCN, SIGIR 2020 & others": {"recall@5": 0.1}, "no number": {}}
+    made = table(runs, ["recall@5"], published=quoted, chosen={"no number": "on test, 100%"})
+    (tmp_path / "table.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + made.latex() + "\n\\end{document}\n"
+    )
+    command = [engine, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "table.pdf").stat().st_size > 1000
+    assert "\n!" not in done.stdout
+    assert "Missing character" not in done.stdout
