@@ -11,7 +11,7 @@ from mmgraph.bundle.exporting import export
 from mmgraph.bundle.folder import BundleError
 from mmgraph.bundle.history import History
 from mmgraph.bundle.ids import Ids
-from mmgraph.bundle.manifest import FileFacts, FoldIn, LogPlace, Manifest, Modality, TowerFacts
+from mmgraph.bundle.manifest import FileFacts, FoldIn, LogPlace, Manifest, Modality, Rescore, TowerFacts, Training
 from mmgraph.bundle.scorer import RefusedModelError
 from mmgraph.bundle.towers import Tower, TowerError
 
@@ -26,9 +26,11 @@ __all__ = [
     "Manifest",
     "Modality",
     "RefusedModelError",
+    "Rescore",
     "Tower",
     "TowerError",
     "TowerFacts",
+    "Training",
     "export",
     "load",
 ]

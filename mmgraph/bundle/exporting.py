@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgraph.bundle.bundle import Bundle, load
+from mmgraph.bundle.bundle import ROWLESS, Bundle, load
 from mmgraph.bundle.folder import seal, writing
 from mmgraph.bundle.making_towers import Making, cold_tower, pair_tower, user_tower
-from mmgraph.bundle.manifest import LogPlace, Manifest, Rescore, Training
+from mmgraph.bundle.manifest import LogPlace, Manifest, Rescore, TowerFacts, Training
 from mmgraph.bundle.scorer import served
+from mmgraph.bundle.towers import Tower
 from mmgraph.bundle.writing import write_history, write_ids, write_pair, write_tables
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Carried(NamedTuple):
         popularity: [V] float64, and the moment at which its weights are 1.
         popularity_at: UTC seconds.
         history: indptr [U + 1], video [E], time [E], in order within each user.
+        untrained: [U] and [V] bool, who has no trained row: such a user's row becomes 0, which is nothing known, such a
+            video's what a distilled content tower makes of it, or it is :data:`ROWLESS`.
     """
 
     gate: Tensor
@@ -46,6 +49,7 @@ class Carried(NamedTuple):
     popularity: Tensor
     popularity_at: float
     history: tuple[NDArray, NDArray, NDArray]
+    untrained: tuple[Tensor, Tensor] | None = None
 
 
 @torch.no_grad()
@@ -107,11 +111,14 @@ def export(
         if tables.history is not None:
             making.notes.append(f"{type(model).__name__} scores by no product of rows: its lists are distilled")
         cold, modalities = cold_tower(making, passports or {})
+        known = carried or _known(graph, dataset, half_life, seen)
+        if known.untrained is not None and tables.user is not None:
+            known = _fill(making, cold, tuple(modalities), known, known.untrained)
+            tables = making.tables
         user, fold_in = user_tower(making, reg, background)
         pair = pair_tower(making)
         if pair is not None and tables.pair is not None:
             write_pair(place, tables.pair.user, tables.pair.video)
-        known = carried or _known(graph, dataset, half_life, seen)
         write_tables(place, tables.user, tables.video, known.popularity, known.gate)
         write_history(place, *known.history)
         write_ids(place, dataset.user_ids.ids, known.columns)
@@ -147,6 +154,29 @@ def export(
             ),
         )
     return load(folder)
+
+
+def _fill(
+    making: Making,
+    cold: TowerFacts | None,
+    modalities: Sequence[str],
+    known: Carried,
+    untrained: tuple[Tensor, Tensor],
+) -> Carried:
+    """Puts rows for who has no trained one into the tables; the gate with those closed that get none."""
+    tables, graph = making.tables, making.graph
+    if cold is not None and cold.kind == "own":
+        return known  # the model makes rows of content itself
+    users, videos = untrained
+    assert tables.user is not None
+    features = [graph.features(m) for m in modalities]
+    has = torch.stack([f.present for f in features]).any(0).cpu() if cold is not None else torch.zeros_like(videos)
+    filled, rows = tables.video.clone(), (videos & has).nonzero().flatten()
+    if len(rows):
+        inputs = [t.cpu()[rows] for f in features for t in (f.values, f.present)]
+        filled[rows] = Tower(making.place / "towers/cold.pt2")(*inputs)
+    making.tables = tables._replace(user=tables.user.masked_fill(users.unsqueeze(1), 0), video=filled)
+    return known._replace(gate=torch.where(videos & ~has, known.gate | ROWLESS, known.gate & ~(videos * ROWLESS)))
 
 
 def _known(graph: MultimodalGraph, dataset: Dataset, half_life: float, seen: CSR | None) -> Carried:

@@ -17,6 +17,7 @@ from mmgraph.cli.export import export
 from mmgraph.cli.ingest import ingest
 from mmgraph.cli.inspect import inspect
 from mmgraph.cli.recommend import recommend
+from mmgraph.cli.refresh import refresh
 from mmgraph.cli.replay import replay
 from mmgraph.cli.report import report
 from mmgraph.cli.run import run
@@ -42,6 +43,7 @@ COMMANDS = (
     ingest,
     status,
     replay,
+    refresh,
 )
 
 app = typer.Typer(

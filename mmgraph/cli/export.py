@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmgraph.cli.recommend import maker, seed_folder
 from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say
+
+if TYPE_CHECKING:
+    from mmgraph.bundle import Training
+    from mmgraph.experiment import Result
 
 
 def export(
@@ -16,6 +20,12 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write the towers as ONNX too.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of the bundle that is there.")] = False,
+    trainable: Annotated[
+        bool, typer.Option("--trainable", help="Take the model along, so that mmgraph refresh can go on training.")
+    ] = False,
+    distil: Annotated[
+        bool, typer.Option(help="Train towers where the model has none of its own; --no-distil takes closed forms.")
+    ] = True,
     source: Annotated[
         str | None, typer.Option(help="The experiment's function, for a model that is not mmgraph's own.")
     ] = None,
@@ -45,6 +55,8 @@ def export(
             protocol=ready.protocol,
             metrics=None if result is None else result.test,
             seen=ready.seen,
+            distil=distil,
+            training=_training(result) if trainable else None,
         )
         manifest = made.manifest
         if as_json:
@@ -57,3 +69,13 @@ def export(
         for note in manifest.notes:
             say(note)
         say(f"serve it: mmgraph serve {out} --log events.db")
+
+
+def _training(result: Result | None) -> Training:
+    """How a run was trained; mmgraph's defaults for a model that was saved without a run."""
+    from mmgraph.bundle import Training
+    from mmgraph.train import FitConfig
+
+    names = ("learning_rate", "batch_size", "weight_decay")
+    told = FitConfig().model_dump(include=set(names)) if result is None else result.config["fit"]
+    return Training(**{name: told[name] for name in names})

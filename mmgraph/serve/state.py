@@ -282,7 +282,8 @@ class State:
             if known is not None:
                 return known
             if self.bundle.user is not None and user < len(self.bundle.user):
-                return self.bundle.user[user]
+                trained = self.bundle.user[user]
+                return trained if bool(trained.any()) else None  # 0: nothing was known of them
         row = self._fold_in(user)
         self.dirty.discard(user)
         if row is not None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mmgraph.models as models
-from mmgraph.bundle import RefusedModelError, export, load
+from mmgraph.bundle import RefusedModelError, Rescore, export, load
 from mmgraph.bundle.bundle import Pair
 from mmgraph.bundle.distil import content_tower, distil
 from mmgraph.bundle.listwise import Lists, listwise, teacher_lists, train_student
@@ -125,7 +125,7 @@ def test_a_head_that_is_no_product_re_scores_what_the_rows_find(
     model.train()
     bundle = export(model, graph, dataset, tmp_path / "b")
     assert all(layer.training for layer in model.modules()), "exporting leaves the model's mode"
-    assert bundle.manifest.rescore is not None
+    assert isinstance(bundle.manifest.rescore, Rescore)
     assert bundle.manifest.rescore.candidates >= SIZE
     assert "distilled" in " ".join(bundle.manifest.notes)
     # every video is a candidate here, so the lists are the model's own
