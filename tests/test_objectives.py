@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from mmgraph.graph import Draws
 from mmgraph.models import BPRMF, FREEDOM, MMGCN, GRU4Rec, LightGCN, NeuMF
 from mmgraph.nn import DotHead, NCFHead
+from mmgraph.nn.memory import UserMeans
 from mmgraph.objectives import (
     BCE,
     BPR,
+    AdaptiveTemperature,
     AlignmentUniformity,
     CosineContrastive,
     Examples,
@@ -21,8 +23,10 @@ from mmgraph.objectives import (
     MaxMargin,
     Objective,
     SampledSoftmax,
+    lambert_w,
 )
-from mmgraph.testing import alike, twelve_nodes
+from mmgraph.testing import alike, checkerboard, twelve_nodes
+from mmgraph.train import FitConfig, fit
 
 ALL = [
     BPR(negatives=2),
@@ -37,6 +41,9 @@ ALL = [
     FullSoftmax(),
     FullSoftmax(temperature=0.2, cosine=True),
     AlignmentUniformity(gamma=2.0),
+    AdaptiveTemperature(),
+    AdaptiveTemperature(negatives=3, spread=0.6),
+    AdaptiveTemperature(negatives=5, shared=True),
 ]
 
 
@@ -166,3 +173,80 @@ def test_senseless_settings_and_heads_are_refused_by_name():
     ):
         with pytest.raises(ValueError, match=word):
             make()
+
+
+def test_lambert_w_is_the_inverse_of_w_times_its_exponential():
+    w = torch.linspace(-0.999, 5, 200, dtype=torch.float64)
+    torch.testing.assert_close(lambert_w(w * w.exp()), w, atol=1e-9, rtol=1e-9)
+    assert lambert_w(torch.tensor([-1 / math.e, 0.0])).tolist() == pytest.approx([-1, 0], abs=1e-3)
+
+
+def test_means_of_users_are_those_of_the_last_full_window():
+    means = UserMeans(3)
+    means.add(torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 5.0]), 4)
+    assert not means.known.any()  # three of four
+    means.add(torch.tensor([1]), torch.tensor([7.0]), 4)
+    assert means.mean.tolist() == [2, 6, 0]
+    assert means.known.tolist() == [True, True, False]
+    means.add(torch.tensor([2, 2, 2, 2]), torch.ones(4), 4)
+    assert means.mean.tolist()[2] == 1
+    assert means.known.tolist() == [False, False, True]
+    means.eval().add(torch.tensor([0] * 4), torch.ones(4), 4)
+    assert means.known.tolist() == [False, False, True]
+
+
+def test_adap_tau_sharpens_for_users_of_small_loss():
+    graph, objective = twelve_nodes(), AdaptiveTemperature(spread=0.5, gap=0.4, quantile=0.2)
+    # users have 3, 2, 2, 3 and 0 clicks: the .2 quantile is 1.6, so 4 users with 10 clicks count
+    w_0 = math.log(0.5 * 4 * 7 / 10) / 0.4
+    assert float(objective.base(graph)) == pytest.approx(w_0)
+    memory, e = UserMeans(5), batch()
+    first = objective(DotHead(), e._replace(memory=memory), graph)["softmax"]
+    cos = F.cosine_similarity(e.state[:, None], e.video[None, e.positive], dim=-1)
+    own, keep = cos.diagonal(), e.positive[None] != e.positive[:, None]
+    other = cos.masked_fill(~keep, -torch.inf)
+    torch.testing.assert_close(first, ((w_0 * other).logsumexp(1) - w_0 * own).mean())
+    # 4 of the 10 examples that are an epoch; 4 and 2 more are one and begin the next
+    for _ in range(2):
+        objective(DotHead(), e._replace(memory=memory), graph)
+    each = other.logsumexp(1) - own
+    mean = {0: (each[0] + each[2]) / 2, 1: each[1], 3: each[3]}
+    assert memory.known.tolist() == [True, True, False, True, False]
+    middle = sum(mean.values()) / 3
+    w = w_0 * torch.ones(5)
+    for user, value_ in mean.items():
+        apart = ((value_ - middle) / 0.5).clamp_min(-1 / math.e)
+        w[user] = w_0 * (-lambert_w(apart)).exp()
+    torch.testing.assert_close(objective.sharpness(graph, memory), w)
+    easy, hard = min(mean, key=mean.get), max(mean, key=mean.get)
+    assert w[easy] > w_0 > w[hard]
+    term = objective(DotHead(), e._replace(memory=memory.eval()), graph)["softmax"]
+    torch.testing.assert_close(term, ((w[e.user_row, None] * other).logsumexp(1) - w_0 * own).mean())
+    with pytest.raises(ValueError, match="memory"):
+        objective(DotHead(), e, graph)
+
+
+def test_what_adap_tau_remembers_is_saved_and_resumed(tmp_path):
+    graph, states = checkerboard(), []
+    for parts in ((4,), (2, 4)):
+        torch.manual_seed(0)
+        model = LightGCN(graph, embedding_dim=8, objective=AdaptiveTemperature())
+        assert "memory.mean" in model.state_dict()
+        for epochs in parts:
+            config = FitConfig(epochs=epochs, batch_size=64)
+            fit(model, graph, config=config, directory=tmp_path / str(len(parts)), resume=True)
+            torch.manual_seed(0)
+            model = model if epochs == 4 else LightGCN(graph, embedding_dim=8, objective=AdaptiveTemperature())
+        states.append(model.state_dict())
+    assert states[0]["memory.known"].all()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_a_batch_without_any_negative_has_a_finite_loss():
+    e = batch()._replace(positive=torch.zeros(4, dtype=torch.int64), memory=UserMeans(5))
+    e = e._replace(state=e.state.requires_grad_())
+    for objective in (AdaptiveTemperature(), SampledSoftmax(exponent=0.84)):
+        term = next(iter(value(objective, e).values()))
+        (gradient,) = torch.autograd.grad(term, e.state)
+        assert bool(term.isfinite())
+        assert bool(gradient.isfinite().all())

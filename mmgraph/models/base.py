@@ -179,6 +179,7 @@ class Recommender(nn.Module):
     head: Head
     objective: Objective
     made_with: dict[str, Any]
+    _num_users: int
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Checks the arguments after the graph and keeps them as ``made_with``, which :func:`mmgraph.save` writes."""
@@ -187,6 +188,7 @@ class Recommender(nn.Module):
         given = dict(zip(names, args, strict=False)) | kwargs
         cls._refuse(names, given)
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
+        vars(out)["_num_users"] = getattr(given.get(names[0]) if names else None, "num_users", 0)
         check_settings(cls.__name__, out.made_with, _defaults(cls))
         for name, kind in (("head", Head), ("objective", Objective)):
             value = out.made_with.get(name)
@@ -220,6 +222,7 @@ class Recommender(nn.Module):
         self.head = DotHead() if head is None else head
         self.objective = BPR() if objective is None else objective
         self.objective.check(self.head)
+        self.memory = self.objective.memory(self._num_users)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """Embeddings of all users and videos, or of ``rows`` only (the same numbers, less work).
@@ -275,6 +278,7 @@ class Recommender(nn.Module):
             at.negative,
             at.user if rows.user is None else rows.user[at.user],
             rows.video,
+            self.memory,
         )
         return {**self.objective(self.head, examples, graph), **own}
 
