@@ -294,6 +294,11 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], Any], str]] = 
         encoded,
         r"2 unreadable.*video_audio/v2/x\.wav: not readable as sound.*video_audio/v1\.wav: not readable",
     ),
+    "pictures that are not there": (
+        lambda f: shutil.rmtree(f / "clips/video_frames"),
+        command("encode", "@clips", "--image", "hash"),
+        r"hash reads image files.*media are \['audio'\]; leave the encoder out, or put .*video_frames/<video id>",
+    ),
     "a store that is a file": (
         spoilt(("store", b"")),
         command("encode", "@clips", "--text", "hash", "--store", "@store"),

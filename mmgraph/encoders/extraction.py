@@ -22,6 +22,12 @@ from mmgraph.features.store import EncodeReport, FeatureStore
 TEXT_COLUMNS = ("title", "description", "caption", "tags", "genres")
 FrameMode = Literal["mean", "flat"]
 
+_PLACES = {  # of a media folder
+    "image": "video_frames/<video id>/*.jpg",
+    "audio": "video_audio/<video id>.wav",
+    "video": "videos/<video id>.mp4",
+}
+
 
 class Extraction(NamedTuple):
     """The dataset with its new features, and a report for each modality."""
@@ -126,12 +132,12 @@ def media_of(dataset: Dataset, encoder: Encoder, text_columns: Sequence[str] | N
     kinds = ("audio", "video") if encoder.reads == "audio" else (encoder.reads,)
     sources = [dataset.media[kind] for kind in kinds if kind in dataset.media]
     if not any(files for source in sources for files in source):
-        hint = ""
+        hint = f"leave the encoder out, or put the files where they belong: {_PLACES[encoder.reads]}"
         if encoder.reads == "image" and "video" in dataset.media:
-            hint = "; for frames of its videos use VideoFrames(image_encoder)"
+            hint = "for frames of its videos use VideoFrames(image_encoder)"
         raise ValueError(
             f"{dataset.name}: {encoder.name} reads {encoder.reads} files, and the dataset's media are "
-            f"{sorted(dataset.media) or 'none'}{hint}"
+            f"{sorted(dataset.media) or 'none'}; {hint}"
         )
     return [next((list(files) for files in row if files), []) for row in zip(*sources, strict=True)]
 

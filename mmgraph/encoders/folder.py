@@ -153,7 +153,8 @@ def encode_folder(
         encoders["text"] = text_encoder(text, device)
     if image is not None:
         pictures = image_encoder(image, device)
-        if not any(dataset.media.get("image", ())) and isinstance(pictures, ImageEncoder):
+        clips = any(dataset.media.get("video", ())) and not any(dataset.media.get("image", ()))
+        if clips and isinstance(pictures, ImageEncoder):
             pictures = VideoFrames(pictures, num_frames)
         encoders["visual"] = pictures
     if audio is not None:

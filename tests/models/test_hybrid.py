@@ -18,7 +18,7 @@ def solved(cls, graph, **arguments):
     return model
 
 
-def by_hand(graph, content=None, known=3.0, reg=100.0, ridge=3.0):
+def by_hand(graph, content=None, known=3.0, reg=100.0, ridge=10.0):
     """The six parts [6, U, V] from dense matrices."""
     x = graph.seen.dense().clamp(max=1)
     degree = x.sum(0)

@@ -73,12 +73,12 @@ class Hybrid(LinearItemModel):
         modalities: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
         reg: float = 100.0,
-        ridge: float = 3.0,
+        ridge: float = 10.0,
         known: float = 10.0,
         half_life: float | None = None,
         novelty: float = 0.0,
-        hide: float = 0.25,
-        late: float = 0.12,
+        hide: float = 0.1,
+        late: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__(graph)
@@ -129,7 +129,7 @@ class Hybrid(LinearItemModel):
 
     @torch.no_grad()
     def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The clicks themselves are the row: exact, the scores of a known user of these clicks.
+        """The clicks themselves are the row, all of one weight: exact, the scores of a known user of these clicks.
 
         Raises:
             ValueError: no clicks.
