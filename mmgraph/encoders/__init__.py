@@ -14,7 +14,7 @@ from mmgraph.encoders.extraction import (
     texts_of,
 )
 from mmgraph.encoders.folder import EncodeSummary, audio_encoder, encode_folder, image_encoder, text_encoder
-from mmgraph.encoders.generation import GenerationEncoder, GenerationSchema, GenerationTable, VectorPart
+from mmgraph.encoders.generation import GenerationEncoder, GenerationSchema
 from mmgraph.encoders.hashing import HashEncoder
 from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder, read_image
 from mmgraph.encoders.sound import read_sound
@@ -30,7 +30,6 @@ __all__ = [
     "FileEncoder",
     "GenerationEncoder",
     "GenerationSchema",
-    "GenerationTable",
     "HashEncoder",
     "HuggingFaceAudio",
     "HuggingFaceImage",
@@ -40,7 +39,6 @@ __all__ = [
     "MFCCStatistics",
     "TextEncoder",
     "UniversalSentenceEncoder",
-    "VectorPart",
     "VideoFrames",
     "audio_encoder",
     "caption_text",

@@ -83,7 +83,7 @@ def extract_with_report(
         text_columns: columns that make up the text; by default title, description, caption, tags and genres, of
             which those that exist are taken.
         frames: what becomes of frame vectors [T, D]: "mean" over time, [V, D]; or "flat", [V, T * D], for a
-            trained layer of ``mmgraph.nn.frames`` after ``unflatten(1, (T, D))``.
+            model that reads them in their order (:class:`mmgraph.nn.TemporalConv`).
         workers: threads that hash and decode.
         progress: show how far each step is, on a terminal or off it.
 

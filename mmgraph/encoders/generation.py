@@ -1,8 +1,7 @@
 """Generation metadata: how an AIGC video was made (generator, prompt, seed, guidance, steps, latent), as numbers.
 
 Records are ragged: generators report different fields, and latent vectors of different lengths. A
-``GenerationSchema`` says what the fields are; ``GenerationTable`` holds them as tensors with masks, for the
-trained ``mmgraph.nn.generation.GenerationEmbedding``; ``GenerationEncoder`` turns a record into one fixed vector.
+``GenerationSchema`` says what the fields are; ``GenerationEncoder`` turns a record into one fixed vector.
 Missing is not zero: guidance 0 and guidance unknown differ everywhere.
 """
 
@@ -104,89 +103,6 @@ class GenerationSchema(BaseModel):
             identities=tuple(identities),
             texts=tuple(texts),
             vectors=tuple(vectors),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class VectorPart:
-    """The vectors of one field and one length.
-
-    ``position`` [V] is each video's row in ``values`` [n, d], or -1 where it has none.
-    """
-
-    position: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class GenerationTable:
-    """Generation metadata of ``V`` videos as tensors, with what is missing marked.
-
-    ``codes`` [V, C]: 0 missing, 1 unknown, 2 + i the i-th known value. ``numbers`` [V, N] standardised, with
-    ``numbers_present`` [V, N]. ``identities`` [V, S]: a hash >= 0, or -1 for missing. ``vectors``: "field/length"
-    -> its part. ``present`` [V]: any of these known.
-    """
-
-    schema: GenerationSchema
-    codes: Tensor
-    numbers: Tensor
-    numbers_present: Tensor
-    identities: Tensor
-    vectors: Mapping[str, VectorPart] = field(default_factory=dict)
-
-    @classmethod
-    def from_records(
-        cls, records: Sequence[Mapping[str, Any] | None], schema: GenerationSchema | None = None
-    ) -> GenerationTable:
-        """Read records; the schema is inferred from them when it is not given.
-
-        Raises:
-            MediaError: a field is not of the schema's kind.
-        """
-        schema = schema or GenerationSchema.infer(records)
-        plain = [plain_record(record) for record in records]
-        tables = {name: {value: i for i, value in enumerate(known)} for name, known in schema.categorical.items()}
-        codes = [[_code(record, name, table) for name, table in tables.items()] for record in plain]
-        numbers = [[_number(record, name, schema) for name in schema.numeric] for record in plain]
-        identities = [[_identity(record, name) for name in schema.identities] for record in plain]
-        flat = torch.tensor(numbers, dtype=torch.float32).reshape(len(plain), len(schema.numeric))
-        vectors: dict[str, tuple[Tensor, list[list[float]]]] = {}
-        for row, record in enumerate(plain):
-            for name in schema.vectors:
-                value = _vector(record, name)
-                if value is not None:
-                    position, values = vectors.setdefault(f"{name}/{len(value)}", (torch.full((len(plain),), -1), []))
-                    position[row] = len(values)
-                    values.append(value)
-        return cls(
-            schema,
-            torch.tensor(codes, dtype=torch.long).reshape(len(plain), len(tables)),
-            torch.nan_to_num(flat),
-            ~torch.isnan(flat),
-            torch.tensor(identities, dtype=torch.long).reshape(len(plain), len(schema.identities)),
-            {
-                key: VectorPart(position, torch.tensor(values, dtype=torch.float32))
-                for key, (position, values) in sorted(vectors.items())
-            },
-        )
-
-    @property
-    def present(self) -> Tensor:
-        """[V] bool: anything known."""
-        known = (self.codes != MISSING).any(1) | self.numbers_present.any(1) | (self.identities >= 0).any(1)
-        for part in self.vectors.values():
-            known = known | (part.position >= 0)
-        return known
-
-    def to(self, device: torch.device | str) -> GenerationTable:
-        """The same on another device."""
-        return GenerationTable(
-            self.schema,
-            self.codes.to(device),
-            self.numbers.to(device),
-            self.numbers_present.to(device),
-            self.identities.to(device),
-            {key: VectorPart(part.position.to(device), part.values.to(device)) for key, part in self.vectors.items()},
         )
 
 

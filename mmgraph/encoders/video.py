@@ -1,7 +1,7 @@
 """Video encoders: an image encoder over keyframes or uniform frames, and any VideoMAE-type model.
 
 Sound comes from the same file: give the mp4 to an audio encoder. Frame vectors are stored as they are [T, D];
-``mmgraph.nn.frames`` holds the trained layers that pool them.
+``mmgraph.nn.TemporalConv`` is the trained layer that pools them.
 """
 
 from __future__ import annotations

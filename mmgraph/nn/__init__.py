@@ -7,6 +7,7 @@ from mmgraph.nn.conv import ModalityConv, RelationConv
 from mmgraph.nn.critic import Critic
 from mmgraph.nn.diffusion import GeneratedGraph, RowDiffusion
 from mmgraph.nn.evaluating import evaluating
+from mmgraph.nn.frames import TemporalConv
 from mmgraph.nn.heads import CosineHead, DotHead, Head, MMoEHead, NCFHead, VAEHead
 from mmgraph.nn.temporal import (
     CausalTransformer,
@@ -39,6 +40,7 @@ __all__ = [
     "RelativeTransformer",
     "RowDiffusion",
     "SearchInterest",
+    "TemporalConv",
     "TemporalLayer",
     "TimeAttention",
     "TimeDecayProfile",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmgraph.encoders import GenerationEncoder, GenerationSchema, GenerationTable, HashEncoder, VectorPart
-from mmgraph.encoders.generation import MISSING, UNKNOWN, plain_record
+from mmgraph.encoders import GenerationEncoder, GenerationSchema, HashEncoder
+from mmgraph.encoders.generation import plain_record
 from mmgraph.features import FeatureStore, MediaError
 
 RECORDS = [
@@ -104,27 +104,6 @@ def test_latents_of_any_length_keep_their_distances() -> None:
     a, b = rng.standard_normal((2, 64))
     values = encoder([{"latent": a}, {"latent": b}, {"latent": rng.standard_normal(100)}]).values[:, :-1]
     assert float((values[0] - values[1]).norm()) == pytest.approx(np.linalg.norm(a - b), rel=0.2)
-
-
-def test_the_table_marks_what_is_missing() -> None:
-    table = GenerationTable.from_records(RECORDS)
-    assert table.codes[:, 0].tolist() == [2, 3, MISSING, 2, MISSING]
-    assert table.numbers_present.tolist() == [
-        [True, True],
-        [True, False],
-        [False] * 2,
-        [True, True],
-        [False] * 2,
-    ]
-    assert (table.identities[:, 0] >= 0).tolist() == [True, True, False, False, False]
-    assert table.present.tolist() == [True, True, False, True, False]
-    assert sorted(table.vectors) == ["latent/2", "latent/3"]
-    part = table.vectors["latent/2"]
-    assert isinstance(part, VectorPart)
-    assert part.position.tolist() == [-1, 0, -1, 1, -1]
-    assert part.values.tolist() == [[1, 0], [0, 1]]
-    assert GenerationTable.from_records([{"generator": "x"}], table.schema).codes.tolist() == [[UNKNOWN]]
-    assert table.to("cpu").vectors["latent/3"].values.tolist() == [[1, 2, 3]]
 
 
 def test_records_are_plain_whatever_held_them() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import alignment, embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities, pad_rows
 from mmgraph.nn.conv import RelationConv
+from mmgraph.nn.frames import TemporalConv
 from mmgraph.nn.heads import Head
 from mmgraph.objectives import Objective
 
@@ -41,11 +42,14 @@ class HeteroMMGCN(Recommender):
         l2: weight of the L2 of the batch's user and video rows.
         modalities: which to use; all of the graph's by default.
         entities: entity types to read too (``"tag"``, ``"creator"``), each with a table of embeddings.
+        frames: modality -> T, where its features are T frame vectors one after the other (``extract(…,
+            frames="flat")``): read by :class:`mmgraph.nn.TemporalConv`, the others by a linear map.
         head: a head other than the dot product.
         objective: one other than BPR.
 
     Raises:
-        ValueError: no modality to work with, or an entity type that the graph does not have.
+        ValueError: no modality to work with, or an entity type that the graph does not have; frames of a modality that
+            is not used, or that do not divide its features.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class HeteroMMGCN(Recommender):
         l2: float = 1e-4,
         modalities: Sequence[str] | None = None,
         entities: Sequence[str] = (),
+        frames: Mapping[str, int] | None = None,
         head: Head | None = None,
         objective: Objective | None = None,
     ) -> None:
@@ -66,11 +71,17 @@ class HeteroMMGCN(Recommender):
         self.modalities = chosen_modalities(graph, modalities)
         if unknown := [t for t in entities if t not in graph.entity_types]:
             raise ValueError(f"entities {unknown} asked for, but this graph has {graph.entity_types}")
+        clips = dict(frames or {})
+        if unknown := sorted(clips.keys() - set(self.modalities)):
+            raise ValueError(f"frames of {unknown} given, but the model reads {self.modalities}")
         self.align, self.align_kind, self.l2 = align, align_kind, l2
         dim = embedding_dim
         self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, dim)))
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, dim)))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], dim) for m in self.modalities})
+        widths = {m: graph.feature_dims[m] for m in self.modalities}
+        self.project = nn.ModuleDict(
+            {m: TemporalConv(clips[m], w, dim) if m in clips else nn.Linear(w, dim) for m, w in widths.items()}
+        )
         made = {t: torch.empty(int(graph[t].num_nodes), dim) for t in entities}
         self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_normal_(table)) for t, table in made.items()})
         attached = [*self.modalities, *entities]
