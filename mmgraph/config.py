@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Self, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 __all__ = ["Config", "SettingError", "did_you_mean"]
 
@@ -31,6 +32,18 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_own_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """Text is no number, a truth value none either, and neither is a number a truth value."""
+        field = cls.model_fields.get(info.field_name or "")
+        kinds = set() if field is None else _kinds(field.annotation)
+        if kinds and kinds <= {int, float} and isinstance(value, (bool, str)):
+            raise ValueError(f"must be a number; got {value!r}")
+        if kinds == {bool} and not isinstance(value, bool):
+            raise ValueError(f"must be True or False; got {value!r}")
+        return value
 
     if not TYPE_CHECKING:  # the fields are the signature that editors and type checkers should show
 
@@ -89,6 +102,15 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
         or [w for w in known if len(name) > 2 and name in w]
     )
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(map(repr, sorted(known)))}"
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """What a setting may be, None apart: ``{int}`` for ``Annotated[int, …] | None``."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation))) - {NoneType}
+    return {annotation}
 
 
 def _in_words(cls: type[BaseModel], error: ValidationError) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from typing import Annotated
 
 import pytest
 from pydantic import Field
@@ -65,3 +67,36 @@ def test_settings_show_what_differs_from_the_defaults() -> None:
     assert repr(Outer(name="x", inner=Inner(sizes=(3,)))) == "Outer(name='x', inner=Inner(sizes=(3,)))"
     config = FitConfig(epochs=3)
     assert copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
+
+
+class Numbers(Config):
+    """Settings of each kind."""
+
+    count: int = 1
+    share: Annotated[float, Field(ge=0)] | None = None
+    widths: tuple[int, ...] = ()
+    fast: bool = False
+    name: str | int = "x"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"count": "3"}, "Numbers.count: must be a number; got '3'"),
+        ({"count": True}, "Numbers.count: must be a number; got True"),
+        ({"share": "0.1"}, "Numbers.share: must be a number; got '0.1'"),
+        ({"share": False}, "Numbers.share: must be a number; got False"),
+        ({"fast": "yes"}, "Numbers.fast: must be True or False; got 'yes'"),
+        ({"fast": 1}, "Numbers.fast: must be True or False; got 1"),
+    ],
+)
+def test_text_is_no_number_and_a_truth_value_neither(wrong, said) -> None:
+    with pytest.raises(SettingError, match=re.escape(said)):
+        Numbers(**wrong)
+
+
+def test_what_settings_are_is_taken() -> None:
+    made = Numbers(count=2, share=1, widths=[1, 2], fast=True, name=3)
+    assert (made.count, made.share, made.widths, made.fast, made.name) == (2, 1.0, (1, 2), True, 3)
+    assert Numbers.model_validate(made.model_dump(mode="json")) == made
+    assert Numbers(share=None).share is None

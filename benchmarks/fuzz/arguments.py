@@ -50,12 +50,18 @@ def whole(low: int, high: int, *, none: bool = False) -> Domain:
     return draw
 
 
-def real(low: float, high: float, *, beyond: Sequence[float] = (-1.0,), none: bool = False) -> Domain:
-    """Numbers from ``low`` to ``high``; ``beyond`` are some that mean nothing."""
+def real(
+    low: float, high: float, *, beyond: Sequence[float] = (-1.0,), none: bool = False, endless: bool = False
+) -> Domain:
+    """Numbers from ``low`` to ``high``; ``beyond`` are some that mean nothing; ``endless``: INF fits."""
 
     def draw(chance: random.Random, sense: Sense) -> Value:
         if sense == "bad":
-            return _pick(chance, "bad", [*beyond, NAN, INF, -INF, "0.1", [], True] + ([] if none else [None]))
+            return _pick(
+                chance,
+                "bad",
+                [*beyond, NAN, -INF, "0.1", [], True] + ([] if endless else [INF]) + ([] if none else [None]),
+            )
         value = round(chance.uniform(low, high), 4)
         return Value(repr(value), value)
 
@@ -78,8 +84,9 @@ def truth() -> Domain:
     return lambda chance, sense: _pick(chance, "good", [True, False])
 
 
-def rows(size: int, shape: Sequence[int] = (6,), *, free: bool = False) -> Domain:
-    """Rows of a table of ``size``; ``free`` where the number of rows does not hang on other arguments."""
+def rows(size: int, shape: Sequence[int] = (6,), *, free: bool = False, none: bool = False, dim: int = 1) -> Domain:
+    """Rows of a table of ``size``; ``free`` where the number of rows does not hang on other arguments, ``none`` where
+    None stands for all of them, ``dim`` -1 where they may have any shape."""
 
     def draw(chance: random.Random, sense: Sense) -> Value:
         good = torch.randint(0, size, tuple(shape), generator=seeded(chance))
@@ -98,6 +105,10 @@ def rows(size: int, shape: Sequence[int] = (6,), *, free: bool = False) -> Domai
             "text": "rows",
             "None": None,
         }
+        if none:
+            del wrong["None"]
+        if dim < 0:
+            del wrong["a dimension more"]
         if not free:
             wrong["one row fewer"] = good[:-1]
         name = chance.choice(list(wrong))
@@ -158,12 +169,12 @@ def flags(size: int) -> Domain:
     return draw
 
 
-def matrix(shape: tuple[int, int], *, weighted: bool = False, symmetric: bool = False) -> Domain:
+def matrix(shape: tuple[int, int], *, weighted: bool = False, symmetric: bool = False, none: bool = False) -> Domain:
     """A CSR of that shape, with duplicates and empty rows as chance has it."""
 
     def draw(chance: random.Random, sense: Sense) -> Value:
         if sense == "bad":
-            return _pick(chance, "bad", [None, "a matrix", 3, [[0, 1]]])
+            return _pick(chance, "bad", ["a matrix", 3, [[0, 1]], *([] if none else [None])])
         generator, many = seeded(chance), 3 * shape[0] if sense == "good" else 0
         if symmetric:
             half = shape[0] // 2

@@ -67,7 +67,7 @@ def _setting(name: str) -> Domain | None:
     if name in AT_LEAST_ONE:
         return one_of([4], [0, -1, 2.5, float("nan"), True, "4", [4]]) if "dim" in name else whole(1, 3)
     if name in AT_LEAST_ZERO:
-        return whole(0 if name == "seed" else 1, 2) if name != "num_layers" else one_of([1, 2], [-1, 1.5, True, "2"])
+        return whole(0, 2) if name != "num_layers" else one_of([1, 2], [-1, 1.5, True, "2"])
     if name in SHARE:
         return real(0, 0.9, beyond=(-0.1, 1.5))
     if name in POSITIVE:
@@ -81,6 +81,7 @@ SETTINGS_APART = {
     ("TurboCF", "order"),
     ("SLIM", "alpha"),
     ("MENTOR", "hidden"),
+    ("NeuMF", "hidden"),
 }
 
 
@@ -146,19 +147,19 @@ def layers() -> list[Target]:
             nn.CausalTransformer,
             {
                 "dim": dim,
-                "num_layers": whole(1, 2),
+                "num_layers": whole(0, 2),
                 "num_heads": one_of([1, 2], [0, 3, 1.5, True, "2"]),
                 "dropout": share,
                 "norm": norm,
             }
             | {"positions": positions, "activation": activation},
         ),
-        (nn.RelativeTransformer, {"dim": dim, "num_layers": whole(1, 2), "max_interval": whole(1, 3), "norm": norm}),
+        (nn.RelativeTransformer, {"dim": dim, "num_layers": whole(0, 2), "max_interval": whole(1, 3), "norm": norm}),
         (nn.GRUEncoder, {"dim": dim, "num_layers": whole(1, 2), "dropout": share}),
         (nn.LSTMEncoder, {"dim": dim, "num_layers": whole(1, 2), "dropout": share}),
         (nn.SearchInterest, {"dim": dim, "k": whole(1, 3)}),
         (nn.TimeAttention, {"dim": dim, "unit": real(0.1, 1, beyond=(0.0, -1.0))}),
-        (nn.TimeDecayProfile, {"half_life": real(0.1, 1, beyond=(0.0, -1.0))}),
+        (nn.TimeDecayProfile, {"half_life": real(0.1, 1, beyond=(0.0, -1.0), endless=True)}),
         (nn.GaussianLayer, {"in_dim": dim, "out_dim": dim}),
         (nn.ModalityConv, {"in_dim": dim, "out_dim": dim}),
         (objectives.BPR, {"negatives": whole(1, 3)}),
@@ -176,7 +177,7 @@ def layers() -> list[Target]:
         (graphs.EdgeDrop, {"rate": share}),
         (graphs.EdgeViews, {"rate": share, "count": whole(1, 3)}),
         (graphs.UserCoInteraction, {"k": whole(1, 3)}),
-        (graphs.CoExposure, {"window": real(1, 100, beyond=(-1.0, 0.0)), "steps": whole(1, 3)}),
+        (graphs.CoExposure, {"window": real(1, 100, beyond=(-1.0, 0.0), endless=True), "steps": whole(1, 3)}),
         (
             graphs.RandomWalkNeighbours,
             {"k": whole(1, 3), "walks": whole(1, 3), "length": whole(1, 3), "restart": share},
@@ -240,7 +241,7 @@ def op_targets() -> list[Target]:
 
     def drawn(seen: Any, users: Any, count: Any, alpha: Any, generator: Any) -> Any:
         out = ops.negatives(seen, users, count, alpha=alpha, generator=generator)
-        if out.shape != (E, count) or int(out.min()) < 0 or int(out.max()) >= seen.shape[1]:
+        if out.shape != (E, count) or bool(((out < 0) | (out >= seen.shape[1])).any()):
             raise AssertionError("negatives outside the table")
         return None
 
@@ -271,7 +272,7 @@ def op_targets() -> list[Target]:
         Target(
             "spmm rows",
             lambda x, rows: ops.spmm(fixed(), x, rows=rows),
-            {"x": floats(N, D, free=(1,)), "rows": rows(N, (E,), free=True)},
+            {"x": floats(N, D, free=(1,)), "rows": rows(N, (E,), free=True, none=True)},
             lambda x, rows: (dense(fixed()) @ x.double())[rows],
         ),
         Target(
@@ -296,7 +297,7 @@ def op_targets() -> list[Target]:
             lambda users, seen, candidates: ops.topk(
                 torch.ones(E, D), torch.ones(M, D), 3, seen=seen, users=users, candidates=candidates
             ),
-            {"users": rows(N, (E,)), "seen": matrix((N, M)), "candidates": flags(M)},
+            {"users": rows(N, (E,), none=True), "seen": matrix((N, M), none=True), "candidates": flags(M)},
         ),
         Target(
             "best_of",
@@ -318,7 +319,7 @@ def op_targets() -> list[Target]:
             {
                 "seen": matrix((N, M)),
                 "users": rows(N, (E,)),
-                "count": whole(1, 3),
+                "count": whole(0, 3),
                 "alpha": real(0, 1, beyond=()),
                 "generator": generator(),
             },
@@ -338,7 +339,7 @@ def op_targets() -> list[Target]:
         Target(
             "sample_neighbours",
             ops.sample_neighbours,
-            {"a": square, "rows": rows(N, (E,), free=True), "fanout": whole(1, 3), "generator": generator()},
+            {"a": square, "rows": rows(N, (E,), free=True), "fanout": whole(-1, 3), "generator": generator()},
         ),
         Target(
             "k_hop",
@@ -354,7 +355,7 @@ def op_targets() -> list[Target]:
         Target(
             "log_q",
             lambda counts, videos: ops.log_q(counts, videos),
-            {"counts": floats(M, low=1, high=5, free=(0,)), "videos": rows(M, (E,), free=True)},
+            {"counts": floats(M, low=1, high=5, free=(0,), ints=True), "videos": rows(M, (E,), free=True, dim=-1)},
         ),
     ]
 
@@ -373,7 +374,7 @@ def fixed() -> ops.CSR:
 
 def loss_targets() -> list[Target]:
     """The losses: a number that is finite, and equal to the formula where that is a line."""
-    pair = {"positive": floats(E, free=(0,)), "negative": floats(E, 3)}
+    pair = {"positive": floats(E), "negative": floats(E, 3, free=(1,))}
     temperature = real(0.1, 1, beyond=(0.0, -1.0))
     soft = torch.nn.functional.softplus
     return [
@@ -432,13 +433,13 @@ def graph_targets() -> list[Target]:
         Target(
             "with_interactions",
             with_interactions,
-            {"user": rows(8, (E,)), "video": rows(8, (E,)), "time": floats(E, low=0, high=9, nan=False)},
+            {"user": rows(8, (E,)), "video": rows(8, (E,)), "time": floats(E, low=0, high=9, nan=False, ints=True)},
             with_reference,
         ),
         Target(
             "with_videos",
             with_videos,
-            {"values": floats(3, 5), "present": flags(3), "count": one_of([3, None], [-3, 2, 2.5, "3"])},
+            {"values": floats(3, 5, ints=True), "present": flags(3), "count": one_of([3, None], [-3, 2, 2.5, "3"])},
             things={
                 "values": ("visual", "features"),
                 "present": ("visual", "features"),
@@ -456,7 +457,7 @@ def graph_targets() -> list[Target]:
             {
                 "before": one_of([None, 1e9], ["now", [], float("nan")]),
                 "max_len": whole(1, 3),
-                "users": rows(8, (E,), free=True),
+                "users": rows(8, (E,), free=True, none=True),
             },
             optional=frozenset({"users"}),
         ),
@@ -545,13 +546,13 @@ def data_targets() -> list[Target]:
         return call
 
     ratios = one_of(
-        [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2)],
-        [(0.8, 0.1), (1, 1, 1), (-0.1, 0.6, 0.5), "0.8", None, (float("nan"), 0.5, 0.5), 3],
+        [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (1, 1, 1)],  # shares are made to sum to one
+        [(0.8, 0.1), (-0.1, 0.6, 0.5), "0.8", None, (float("nan"), 0.5, 0.5), 3],
     )
     ids = one_of(
         [["a", "b"], [1, 2], []], [["a", "a"], [None, "a"], 3, [[1], [2]], [1.5, float("nan")], [1, "a"], None]
     )
-    damaged = ["empty", "ragged", "no user", "null", "bad time", "open quote", "binary", "doubled columns"]
+    damaged = ["empty", "ragged", "no user", "null", "bad time", "binary", "doubled columns"]
     anything = (
         "user",
         "video",
@@ -610,7 +611,10 @@ def data_targets() -> list[Target]:
             things={"interactions": ("user", "column", "table")},
         ),
         Target(
-            "read_csv", read, {"text": one_of(["plain"], damaged, ["header only"])}, things={"text": ("clicks.csv",)}
+            "read_csv",
+            read,
+            {"text": one_of(["plain"], damaged, ["header only", "open quote"])},
+            things={"text": ("clicks.csv",)},
         ),
         Target(
             "read_csv options",

@@ -92,14 +92,18 @@ class Features:
 
     def __post_init__(self) -> None:
         present = self.present
+        if isinstance(self.values, str) or not hasattr(self.values, "__len__"):
+            raise DataError(f"features must be a matrix [V, D], got {self.values!r}", fix="give a tensor")
         present = torch.ones(len(self.values), dtype=torch.bool) if present is None else torch.as_tensor(present)
+        if present.dtype.is_floating_point or present.dtype.is_complex:
+            raise DataError(f"present is {present.dtype}, a mask of flags is bool", fix="give one bool for each row")
         if present.dtype != torch.bool and not bool(((present == 0) | (present == 1)).all()):
-            raise DataError("a presence mask holds other values than 0 and 1", fix="give one bool for each row")
+            raise DataError("present holds other values than 0 and 1", fix="give one bool for each row")
         present = present.to(torch.bool)
         if present.shape != (len(self.values),):
             raise DataError(
-                f"{len(self.values)} feature rows, presence mask of shape {tuple(present.shape)}",
-                fix="give one bool for each row",
+                f"present is {list(present.shape)} beside values {list(self.values.shape)}",
+                fix="give one bool for each row of the features",
             )
         values = torch.as_tensor(self.values)
         if not bool(present.all()) and bool((values[~present] != 0).any()):  # NaN != 0 as well

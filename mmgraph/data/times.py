@@ -69,7 +69,7 @@ def times(column: pl.Series, source: Source, unit: TimeUnit | None = None, time_
         DataError: a time that is missing, no time, negative or so large that it must be milliseconds; dates that may
             be day first or month first; a time of day without a date.
     """
-    if unit is not None and unit not in _PER_SECOND:
+    if unit is not None and (not isinstance(unit, str) or unit not in _PER_SECOND):
         raise ValueError(f"time_unit={unit!r}: use 's', 'ms', 'us' or 'ns'")
     name, kind = column.name, column.dtype
     if column.null_count():

@@ -256,6 +256,8 @@ def as_ids(ids: pl.Series | Sequence[Any] | NDArray | Tensor, source: Source = _
 
 def _series(ids: Sequence[Any] | NDArray, source: Source) -> pl.Series:
     """A series of one type; Python's integers may be of any size."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise source.error(f"ids must be a list or a series of ids, got {ids!r}", fix="give one id a row")
     values = ids if isinstance(ids, np.ndarray) and ids.dtype.kind != "O" else list(ids)
     try:
         return pl.Series("", values)

@@ -83,12 +83,16 @@ def histories(
     checks.count(max_len, "max_len")
     events = graph.ordered_events()
     device = events.video.device
-    rows = torch.arange(graph.num_users, device=device) if users is None else users.to(device)
+    rows = (
+        torch.arange(graph.num_users, device=device)
+        if users is None
+        else checks.rows(users, graph.num_users, "users").to(device)
+    )
     start, stop = events.indptr[rows], events.indptr[rows + 1]
     if before is not None:
         if "time" not in graph["user", "interacts", "video"]:
             raise ValueError("`before` needs edge times: this graph's interactions have no `time`")
-        limit = torch.as_tensor(before, dtype=torch.float64, device=device)
+        limit = checks.times(before, "before").to(device)
         if limit.dim() and limit.shape != rows.shape:
             raise ValueError(f"before must be one number or [{len(rows)}], one a user; got {list(limit.shape)}")
         stop = start + _count_before(events, rows, limit.expand(len(rows)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -226,8 +226,7 @@ class MultimodalGraph(HeteroData):
         types = [self._edge_type(name) for name in _listed(edge_types)]
         if not types:
             raise ValueError("edge_types is empty: name at least one")
-        if norm not in ("sym", "row", None):
-            raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
+        checks.word(norm, "norm", ("sym", "row", None))
         stores = [self[t] for t in types]
         sources = [s.edge_index for s in stores] + [s.weight for s in stores if weighted and "weight" in s]
         counts = tuple(int(self[t].num_nodes) for t in self.node_types)
@@ -244,6 +243,7 @@ class MultimodalGraph(HeteroData):
         Its transpose (``.transpose()``) is the reverse relation with the same coefficients.
         """
         kind = self._edge_type(edge_type)
+        checks.word(norm, "norm", ("sym", "row", None))
         store = self[kind]
         weight = store.weight if weighted and "weight" in store else None
         shape = (int(self[kind[2]].num_nodes), int(self[kind[0]].num_nodes))
@@ -282,34 +282,30 @@ class MultimodalGraph(HeteroData):
 
         Raises:
             KeyError: a signal that the graph's edges do not have.
+            TypeError: rows that are not whole numbers, or no numbers beside them.
             ValueError: rows out of range, lengths that differ, or a time left out.
         """
-        if user.shape != video.shape or user.dim() != 1:
-            raise ValueError(f"user {tuple(user.shape)} and video {tuple(video.shape)} must both be [n]")
-        for name, rows, size in (("user", user, self.num_users), ("video", video, self.num_videos)):
-            if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
-                raise ValueError(f"{name} rows must lie in [0, {size}); got {int(rows.min())}..{int(rows.max())}")
         old = self[INTERACTS]
+        user = checks.rows(user, self.num_users, "user", like=old.edge_index)
+        video = checks.rows(video, self.num_videos, "video", like=old.edge_index)
+        if user.shape != video.shape:
+            raise ValueError(f"user {list(user.shape)} and video {list(video.shape)} must both be [n]")
         if "time" in old and time is None:
             raise ValueError("this graph's edges have times: give `time` (UTC seconds) for the new ones")
         out = copy.copy(self)
         store = out[INTERACTS]
         store.edge_index = torch.cat([old.edge_index, torch.stack([user, video])], 1)
         if "time" in old and time is not None:
-            if time.shape != user.shape or time.is_complex():
-                raise ValueError(f"time must be [{len(user)}] seconds, got {time.dtype} {list(time.shape)}")
-            store.time = torch.cat([old.time, time.to(old.time)])
+            store.time = torch.cat([old.time, _beside(time, user, "time").to(old.time)])
         if "weight" in old:
-            new = torch.ones(len(user)) if weight is None else weight
+            new = torch.ones(len(user)) if weight is None else _beside(weight, user, "weight")
             store.weight = torch.cat([old.weight, new.to(old.weight)])
         given = {} if signals is None else signals
         known = [key for key in old if key not in ("edge_index", "time", "weight")]
         for name in given.keys() - set(known):
             raise KeyError(f"no signal {name!r} on this graph's interactions; there are {known}")
         for name in known:
-            new = given.get(name, torch.full((len(user),), torch.nan))
-            if len(new) != len(user):
-                raise ValueError(f"signal {name!r} has {len(new)} values for {len(user)} interactions")
+            new = _beside(given.get(name, torch.full((len(user),), torch.nan)), user, f"signals[{name!r}]")
             store[name] = torch.cat([old[name].float(), new.to(old[name].device).float()])
         out["video", "rev_interacts", "user"].edge_index = store.edge_index.flip(0)
         return out
@@ -350,10 +346,22 @@ class MultimodalGraph(HeteroData):
         return out
 
 
+def _beside(values: Any, rows: Tensor, name: str) -> Tensor:
+    """One real number for each row."""
+    if not isinstance(values, Tensor) or values.is_complex():
+        raise TypeError(f"{name} must be a tensor of numbers, got {values!r}")
+    if values.shape != rows.shape:
+        raise ValueError(f"{name} must be [{len(rows)}], one for each of user, got {list(values.shape)}")
+    return values.to(rows.device)
+
+
 def _listed(edge_types: Sequence[EdgeType | str] | EdgeType | str) -> list[EdgeType | str]:
     """One edge type, as a name or a triple of names, or several of them: as a list."""
     if isinstance(edge_types, str):
         return [edge_types]
+    if not isinstance(edge_types, Iterable):
+        raise TypeError(f"edge_types must be a name or a list of names, got {edge_types!r}")
+    edge_types = list(edge_types)
     if len(edge_types) == 3 and edge_types[0] in ("user", "video"):
         source, relation, target = map(str, edge_types)
         return [(source, relation, target)]

@@ -38,7 +38,7 @@ def info_nce(
         Scalar; 0, with gradient 0, when B is 0.
     """
     anchor = checks.numbers(anchor, (None, None), "anchor")
-    positive = checks.numbers(positive, anchor.shape, "positive") if among is None else positive
+    positive = checks.numbers(positive, anchor.shape, "positive", beside="anchor") if among is None else positive
     checks.number(temperature, "temperature", 0, above=True)
     if not len(anchor):
         return anchor.sum() * 0.0
@@ -106,7 +106,8 @@ def moment_alignment(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: [n, D]; rows need not correspond.
     """
-    a, b = checks.numbers(a, (None, None), "a"), checks.numbers(b, (None, None), "b")
+    a = checks.numbers(a, (None, None), "a")
+    b = checks.numbers(b, (None, a.shape[1]), "b", beside="a")
     return (a.mean() - b.mean()).abs() + (a.var() - b.var()).abs()
 
 

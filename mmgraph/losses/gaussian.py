@@ -20,7 +20,7 @@ def multinomial_nll(logits: Tensor, counts: Tensor) -> Tensor:
         counts: x, [B, V], zeros and ones or weights.
     """
     logits = checks.numbers(logits, (None, None), "logits")
-    counts = checks.numbers(counts, logits.shape, "counts", bools=True)
+    counts = checks.numbers(counts, logits.shape, "counts", bools=True, beside="logits")
     return -(F.log_softmax(logits, dim=1) * counts).sum(1).mean()
 
 
@@ -42,7 +42,7 @@ def kl_gaussian(
         weight: factors on the rows' values before the mean, [B].
     """
     mean = checks.numbers(mean, None, "mean")
-    log_var = checks.numbers(log_var, mean.shape, "log_var")
+    log_var = checks.numbers(log_var, mean.shape, "log_var", beside="mean")
     m = torch.zeros_like(mean) if prior_mean is None else prior_mean
     s = torch.zeros_like(log_var) if prior_log_var is None else prior_log_var
     # both variances as exp of differences of logs: no division by a variance that has underflowed

@@ -33,7 +33,7 @@ def softmax_cross_entropy(state: Tensor, table: Tensor, target: Tensor) -> Tenso
         Scalar; 0 (with gradient 0) when N is 0.
     """
     state = checks.numbers(state, (None, None), "state")
-    table = checks.numbers(table, (None, state.shape[1]), "table")
+    table = checks.numbers(table, (None, state.shape[1]), "table", beside="state")
     target = checks.rows(target, len(table), "target")
     if target.shape != state.shape[:1]:
         raise ValueError(f"target must be [{len(state)}], a row of the table for each state, got {list(target.shape)}")

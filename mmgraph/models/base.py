@@ -367,8 +367,20 @@ def chosen_modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> l
     Raises:
         ValueError: none, or one that the graph does not have.
     """
+    names = known_modalities(graph, wanted)
+    if not names:
+        raise ValueError(f"modalities {names} asked for, but this graph has {graph.modalities}")
+    return names
+
+
+def known_modalities(graph: MultimodalGraph, wanted: Sequence[str] | None) -> list[str]:
+    """The same for a model that can do without any.
+
+    Raises:
+        ValueError: one that the graph does not have.
+    """
     names = graph.modalities if wanted is None else list(wanted)
-    if not names or any(m not in graph.modalities for m in names):
+    if any(m not in graph.modalities for m in names):
         raise ValueError(f"modalities {names} asked for, but this graph has {graph.modalities}")
     return names
 

@@ -26,6 +26,7 @@ NOT_NEGATIVE = {
     *("l2", "contrast", "align", "content", "noise", "shrink", "unobserved", "frequency", "beta", "cold", "norm"),
     *("moments", "mask", "videos", "negative_weight", "feature_weight", "ideal", "sharpen"),
 }
+NUMBERS = AT_LEAST_ONE | AT_LEAST_ZERO | SHARE | POSITIVE | NOT_NEGATIVE
 # An argument of a shared name that means something else in one class.
 OTHERWISE = {("LightGCNPP", "beta"), ("MENTOR", "hidden")}
 
@@ -43,11 +44,14 @@ def check_settings(model: str, given: Mapping[str, Any], defaults: Mapping[str, 
     """
     for name, value in given.items():
         usual = defaults.get(name)
-        of_number = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        # None by default stands for "as something else is": what is given in its place is a number all the same
+        left_out = usual is None and name in NUMBERS and (model, name) not in OTHERWISE
+        of_number = left_out or (isinstance(usual, (int, float)) and not isinstance(usual, bool))
         if isinstance(value, (bool, int, float)):
             wanted = None if (model, name) in OTHERWISE else _wrong(name, value)
         else:
-            wanted = "a number" if of_number and not isinstance(value, Real) else None
+            wrong = of_number and not isinstance(value, Real) and not (left_out and value is None)
+            wanted = "a number" if wrong else None
         if wanted:
             raise SettingError(f"{model}: {name} must be {wanted}, got {value!r}")
 

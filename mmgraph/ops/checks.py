@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["count", "flags", "matrix", "number", "numbers", "readable", "rows"]
+__all__ = ["count", "flags", "matrix", "number", "numbers", "readable", "rows", "times", "word"]
 
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -107,6 +107,17 @@ def number(
     return out
 
 
+def word(value: Any, name: str, known: Sequence[str | None]) -> None:
+    """Refuses what is none of the words that an argument takes.
+
+    Raises:
+        ValueError: it is another one, or no word.
+    """
+    if not any(value is one if one is None else isinstance(value, str) and value == one for one in known):
+        wanted = ", ".join(map(repr, known))
+        raise ValueError(f"{name} must be one of {wanted}, got {_described(value)}")
+
+
 def matrix(value: Any, name: str) -> None:
     """Refuses what is no CSR.
 
@@ -133,7 +144,13 @@ def flags(value: Any, size: int, name: str, *, like: Placed | None = None) -> Te
 
 
 def numbers(
-    value: Any, shape: Sequence[int | None] | None, name: str, *, like: Placed | None = None, bools: bool = False
+    value: Any,
+    shape: Sequence[int | None] | None,
+    name: str,
+    *,
+    like: Placed | None = None,
+    bools: bool = False,
+    beside: str = "",
 ) -> Tensor:
     """``value`` as a floating point tensor of ``shape``.
 
@@ -143,6 +160,7 @@ def numbers(
         name: of the argument, for the message.
         like: on whose device it must be.
         bools: bool is welcome too.
+        beside: the argument whose shape decides this one's, for the message: either may be the wrong one.
 
     Raises:
         TypeError: not floating point.
@@ -153,9 +171,25 @@ def numbers(
         out.dim() != len(shape) or any(s not in (None, n) for s, n in zip(shape, out.shape, strict=True))
     ):
         wanted = ", ".join("*" if s is None else str(s) for s in shape)
-        raise ValueError(f"{name} must be [{wanted}], got {list(out.shape)}")
+        given = f" beside {beside}" if beside else ""
+        raise ValueError(f"{name} must be [{wanted}]{given}, got {list(out.shape)}")
     if out.dtype not in _FLOATS and not (bools and out.dtype == torch.bool):
         raise TypeError(f"{name} must be floating point{' or bool' if bools else ''}, got {out.dtype}")
+    return out
+
+
+def times(value: Any, name: str) -> Tensor:
+    """``value``, one moment or several, as float64 seconds; infinity is the end of time.
+
+    Raises:
+        TypeError: no numbers.
+        ValueError: one of them is NaN: it is neither before nor after anything.
+    """
+    if isinstance(value, (bool, str)) or not isinstance(value, (Real, Tensor)) or getattr(value, "is_complex", bool)():
+        raise TypeError(f"{name} must be seconds, a number or a tensor of them, got {_described(value)}")
+    out = torch.as_tensor(value).double()
+    if readable(out) and bool(out.isnan().any()):
+        raise ValueError(f"{name} must be seconds, got NaN")
     return out
 
 

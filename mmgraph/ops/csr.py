@@ -124,7 +124,7 @@ class CSR:
         if row.shape != col.shape:
             raise ValueError(f"row and col must be [E] alike, got {list(row.shape)} and {list(col.shape)}")
         if values is not None:
-            values = checks.numbers(values, row.shape, "values", like=row)
+            values = checks.numbers(values, row.shape, "values", like=row, beside="row")
         if rows * cols < 2**63:
             key, order = torch.sort(row * cols + col, stable=True)
             row, col = key // max(cols, 1), key % max(cols, 1)

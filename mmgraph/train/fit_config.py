@@ -11,15 +11,7 @@ from mmgraph.config import Config, did_you_mean
 from mmgraph.train.optimisers import Adam, Optimiser, read_optimiser
 from mmgraph.train.schedules import Schedule, read_schedule
 
-
-def _no_truth_value(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number; got {value}")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Number = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 # Words for devices that people write, and what torch calls them.
 _MEANT = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps", "apple": "mps", "intel": "xpu"}
@@ -49,14 +41,14 @@ class FitConfig(Config):
         checkpoint_seconds: least time between two checkpoints.
     """
 
-    epochs: Whole = Field(default=1000, ge=0)
-    batch_size: Whole = Field(default=2048, ge=1)
+    epochs: int = Field(default=1000, ge=0)
+    batch_size: int = Field(default=2048, ge=1)
     learning_rate: Number = Field(default=1e-3, gt=0)
     weight_decay: Number = Field(default=0.0, ge=0)
     optimizer: Annotated[SerializeAsAny[Optimiser], BeforeValidator(read_optimiser)] = Adam()
     schedule: Annotated[SerializeAsAny[Schedule] | None, BeforeValidator(read_schedule)] = None
-    patience: Whole = Field(default=20, ge=1)
-    eval_every: Whole = Field(default=1, ge=1)
+    patience: int = Field(default=20, ge=1)
+    eval_every: int = Field(default=1, ge=1)
     monitor: str = Field(default="recall@20", min_length=1)
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -96,7 +96,7 @@ class Cosine(Schedule):
 
     kind: Literal["cosine"] = "cosine"
     floor: Share = 0.0
-    epochs: Annotated[int, Field(ge=1, strict=True)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
 
     def resolved(self, epochs: int) -> Self:
         """With the number of epochs filled in."""
@@ -121,7 +121,7 @@ class StepDecay(Schedule):
 
     kind: Literal["step_decay"] = "step_decay"
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.95
-    every: Annotated[int, Field(ge=1, strict=True)] = 1
+    every: Annotated[int, Field(ge=1)] = 1
 
     def after_warmup(self, at: Position) -> float:
         """As above."""
@@ -139,7 +139,7 @@ class Plateau(Schedule):
 
     kind: Literal["plateau"] = "plateau"
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    patience: Annotated[int, Field(ge=1, strict=True)] = 5
+    patience: Annotated[int, Field(ge=1)] = 5
     floor: Share = 0.0
 
     @property

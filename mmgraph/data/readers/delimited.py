@@ -130,6 +130,9 @@ def find_dialect(
     called: Sequence[str] = (),
 ) -> Dialect:
     """How a file is written: what is given, and the rest from its content. Raises a DataError as :func:`read_table`."""
+    for name, value, kind in (("separator", separator, str), ("quote", quote, str), ("header", header, bool)):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} must be {'True, False' if kind is bool else 'text'} or None, got {value!r}")
     notes: list[str] = []
     sample, encoding = _sample(path, encoding, notes)
     lines = sample.splitlines()

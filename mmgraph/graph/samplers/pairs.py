@@ -26,13 +26,13 @@ class PairSampler:
         draws: the negatives; an int N is ``Draws(N)``, 0 is none.
 
     Raises:
-        ValueError: a batch size below 1.
+        TypeError, ValueError: a batch size below 1, draws that are neither Draws nor a number of them.
     """
 
     def __init__(self, graph: MultimodalGraph, batch_size: int, draws: Draws | int = 1) -> None:
         checks.count(batch_size, "batch_size")
         self.graph, self.batch_size = graph, batch_size
-        self.draws = Draws(draws) if isinstance(draws, int) else draws
+        self.draws = draws if isinstance(draws, Draws) else Draws(checks.count(draws, "draws", 0))
         self.user, self.video = graph.interactions()
         #: [E] int64, the place of each training pair among the graph's interactions.
         self.edge = torch.arange(len(self.user), device=self.user.device)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -56,8 +58,7 @@ class Exposures:
             ValueError: rows out of range.
         """
         for name, rows, size in (("user", self.user, graph.num_users), ("video", self.video, graph.num_videos)):
-            if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
-                raise ValueError(f"{name} rows must lie in [0, {size}); got {int(rows.min())}..{int(rows.max())}")
+            checks.rows(rows, size, name)
         keep = slice(None) if self.transductive or self.held_out is None else ~self.held_out
         edges = torch.stack([self.user, self.video])[:, keep]
         out = copy.copy(graph)
@@ -81,7 +82,7 @@ class CoExposure:
         k: keep each video's k heaviest neighbours before weighting; all when None.
 
     Raises:
-        ValueError: window or steps not positive.
+        TypeError, ValueError: window, steps or k not positive, or no number.
     """
 
     window: float = math.inf
@@ -89,8 +90,11 @@ class CoExposure:
     k: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.window > 0 or self.steps < 1 or (self.k is not None and self.k < 1):
-            raise ValueError(f"window {self.window}, steps {self.steps} and k {self.k} must be positive")
+        if self.window != math.inf:
+            checks.number(self.window, "window", 0, above=True)
+        checks.count(self.steps, "steps")
+        if self.k is not None:
+            checks.count(self.k, "k")
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the edges (replaced where it had them).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from mmgraph.ops import knn
+from mmgraph.ops import checks, knn
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -29,10 +29,13 @@ class ModalityKNN:
         modality: which features.
         k: neighbours a video.
         weight: ``"cosine"`` keeps s_ij (LATTICE), ``"binary"`` sets it to 1 (FREEDOM,
-        https://arxiv.org/abs/2211.06924). loops: count a video among its own neighbours, as both papers' public code
-        does. share: factor on all weights. ``graph.adjacency`` over the ``similar_`` edges of several modalities adds
-        them
+            https://arxiv.org/abs/2211.06924).
+        loops: count a video among its own neighbours, as both papers' public code does.
+        share: factor on all weights. ``graph.adjacency`` over the ``similar_`` edges of several modalities adds them
             up: shares of .1 and .9 mix the two as FREEDOM does.
+
+    Raises:
+        TypeError, ValueError: k below 1 or no whole number, another word, a share that is no number.
     """
 
     modality: str
@@ -40,6 +43,11 @@ class ModalityKNN:
     weight: Literal["cosine", "binary"] = "cosine"
     loops: bool = False
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.count(self.k, "k")
+        checks.word(self.weight, "weight", ("cosine", "binary"))
+        checks.number(self.share, "share")
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the ``similar_<modality>`` edges (replaced where it had them)."""

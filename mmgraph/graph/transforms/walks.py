@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmgraph.ops import random_walks
+from mmgraph.ops import checks, random_walks
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -26,12 +26,20 @@ class RandomWalkNeighbours:
         walks: walks a video.
         length: steps of a walk.
         restart: chance of going back to the start after each step.
+
+    Raises:
+        TypeError, ValueError: no whole numbers from 1 on, or a chance outside 0 to 1.
     """
 
     k: int = 10
     walks: int = 50
     length: int = 4
     restart: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("k", "walks", "length"):
+            checks.count(getattr(self, name), name)
+        checks.number(self.restart, "restart", 0, 1, below=True)
 
     def __call__(self, graph: MultimodalGraph, generator: torch.Generator | None = None) -> MultimodalGraph:
         """The graph with the edges (replaced where it had them)."""

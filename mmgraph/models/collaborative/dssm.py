@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows
+from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, known_modalities
 from mmgraph.nn.heads import CosineHead
 from mmgraph.nn.profile import profile_mean
 from mmgraph.objectives import Objective, SampledSoftmax
@@ -48,7 +48,7 @@ class DSSM(Recommender):
         objective: Objective | None = None,
     ) -> None:
         super().__init__(CosineHead(temperature), objective or SampledSoftmax(log_q=True))
-        self.modalities = graph.modalities if modalities is None else list(modalities)
+        self.modalities = known_modalities(graph, modalities)
         self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
         self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
         self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})

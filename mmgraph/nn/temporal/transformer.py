@@ -56,6 +56,9 @@ class CausalTransformer(CausalLayer):
         checks.count(dim, "dim")
         checks.count(num_heads, "num_heads")
         checks.count(num_layers, "num_layers", 0)
+        for name, size in (("hidden_dim", hidden_dim), ("max_len", max_len)):
+            if size is not None:
+                checks.count(size, name)
         checks.number(dropout, "dropout", 0, 1, below=True)
         if activation not in ("relu", "gelu"):
             raise ValueError(f"activation must be 'relu' or 'gelu', got {activation!r}")
@@ -189,8 +192,8 @@ class RelativeTransformer(CausalTransformer):
         activation: Literal["relu", "gelu"] = "gelu",
         max_interval: int = 64,
     ) -> None:
-        if max_interval < 1:
-            raise ValueError(f"max_interval must be at least 1, got {max_interval}")
+        checks.count(max_interval, "max_interval")
+        checks.count(max_len, "max_len")
         super().__init__(dim, num_layers, num_heads, hidden_dim, dropout, norm, None, positions, activation)
         self.max_len, self.max_interval = max_len, max_interval
         self.place_key = nn.Parameter(0.02 * torch.randn(max_len, dim))

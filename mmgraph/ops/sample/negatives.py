@@ -90,8 +90,10 @@ def negatives(seen: CSR, users: Tensor, count: int, *, alpha: float = 0.0, gener
     tables are cached on ``seen``.
 
     Raises:
+        TypeError: no CSR, no whole numbers, an ``alpha`` that is no number.
         ValueError: a user has no negative left.
     """
+    checks.matrix(seen, "seen")
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise TypeError(f"alpha must be a finite number, got {alpha!r}")
     key = f"negatives {float(alpha)}"
@@ -128,7 +130,7 @@ def in_batch_logits(scores: Tensor, videos: Tensor, counts: Tensor | None = None
         counts: [V] training pairs of each video; None leaves the correction out.
     """
     videos = checks.rows(videos, None, "videos", like=scores)
-    scores = checks.numbers(scores, (len(videos), len(videos)), "scores")
+    scores = checks.numbers(scores, (len(videos), len(videos)), "scores", beside="videos")
     if counts is not None:
         scores = scores - log_q(counts, videos).to(scores.dtype)
     same = videos.unsqueeze(0) == videos.unsqueeze(1)

@@ -84,7 +84,7 @@ def edge_dot(a: CSR, left: Tensor, right: Tensor, *, impl: str = "auto") -> Tens
         ValueError: sizes do not fit.
     """
     checks.numbers(left, (a.shape[0], None), "left", like=a)
-    checks.numbers(right, (a.shape[1], left.shape[1]), "right", like=a)
+    checks.numbers(right, (a.shape[1], left.shape[1]), "right", like=a, beside="left")
     return edge_dot_op(Operand.pattern(a), left, right, resolve(impl, left))
 
 

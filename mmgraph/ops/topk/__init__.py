@@ -61,7 +61,7 @@ def topk(
         users = torch.arange(user.shape[0], device=user.device)
     users = _users(users, seen, len(video), user)
     if users.shape != user.shape[:1]:
-        raise ValueError(f"users must be [{user.shape[0]}], got {list(users.shape)}")
+        raise ValueError(f"users must be [{user.shape[0]}] beside user, got {list(users.shape)}")
     if candidates is not None:
         candidates = checks.flags(candidates, len(video), "candidates", like=user)
     if impl == "reference":
@@ -73,7 +73,7 @@ def topk(
             hidden |= ~candidates
         best, index = reference.topk(user, video, k, hidden)
         if bool(best.isnan().any()):
-            raise ValueError("a score is NaN")
+            raise ValueError("user or video holds a NaN or an infinity: a score is NaN")
         short = max(k - video.shape[0], 0)
         return TopK(
             torch.nn.functional.pad(best, (0, short), value=-torch.inf),

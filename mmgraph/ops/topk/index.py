@@ -385,5 +385,5 @@ class TopKIndex:
         near = best(scores, min(2 * k + 24, self._count), seen, users).video
         found = self._rescored(user, near, k)
         if bool(found.score.isnan().any()):
-            raise ValueError("a score is NaN")
+            raise ValueError("user or video holds a NaN or an infinity: a score is NaN")
         return padded(found.score, found.video, k)

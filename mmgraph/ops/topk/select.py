@@ -64,7 +64,7 @@ def best(scores: Tensor, k: int, seen: CSR | None, users: Tensor | None) -> TopK
         rows = tied.nonzero().squeeze(1)
         value[rows], index[rows] = _ordered_ties(scores[rows], k)
     if bool(value.isnan().any()):
-        raise ValueError("a score is NaN")
+        raise ValueError("scores hold a NaN: a score is NaN")
     return padded(value, index.masked_fill(value == -torch.inf, -1), wanted)
 
 
