@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from mmgraph.models import BSPM, EASE, GFCF, IALS, SLIM, AddEASE, ChebyCF, ContentKNN, People, TurboCF
 from mmgraph.models.closed.chebycf import plateau_coefficients
 from mmgraph.models.closed.ease import feature_rows
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, gram_blocks
 from tests.worlds import twelve_nodes
 
 
@@ -75,13 +76,17 @@ def test_the_plateau_is_met_at_the_roots():
     assert plateau_coefficients(8, 1.5, as_coded=True) != coefficients
 
 
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.4])
 @pytest.mark.parametrize(("order", "h"), [(1, [1]), (2, [2, -1]), (3, [0.71, 0.1, -0.01])])
-def test_turbocf(order, h):
-    graph, model = solved(TurboCF, alpha=0.6, power=0.7, order=order)
+def test_turbocf_formed_in_blocks_or_not_at_all(order, h, power, monkeypatch):
+    # as if a block held two rows at most, so that several are put together
+    monkeypatch.setattr("mmgraph.models.closed.turbocf.gram_blocks", partial(gram_blocks, rows=2))
+    graph, model = solved(TurboCF, alpha=0.6, power=power, order=order)
     x, p = dense(0.6, 0.4)
-    p = torch.where(p > 0, p**0.7, 0.0)
+    assert len(model.weight) == (0 if power == 1 else int((p > 0).sum()))
+    p = torch.where(p > 0, p**power, 0.0)
     expected = x @ sum(c * torch.linalg.matrix_power(p, k + 1) for k, c in enumerate(h))
-    torch.testing.assert_close(scores(model, graph), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores(model, graph), expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("cls", [GFCF, BSPM, ChebyCF, TurboCF])
@@ -104,9 +109,10 @@ def test_ials_solves_each_row_by_its_normal_equations():
     assert graph.num_users == 5
 
 
-def test_slim_equals_scikit_learns_elastic_net():
+def test_slim_equals_scikit_learns_elastic_net(monkeypatch):
     from sklearn.linear_model import ElasticNet
 
+    monkeypatch.setattr("mmgraph.models.closed.slim.BLOCK", 2)  # sums are made of several blocks
     _, model = solved(SLIM, alpha=0.05, l1_ratio=0.3, sweeps=500, tolerance=1e-8)
     x = twelve_nodes().seen.dense().double().numpy()
     for v in range(7):

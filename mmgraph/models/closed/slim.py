@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from mmgraph.models.closed.ease import EASE
-from mmgraph.models.closed.linear import interaction_matrix, scipy_matrix
+from mmgraph.models.closed.ease import BLOCK, EASE
+from mmgraph.models.closed.linear import interaction_matrix
+from mmgraph.ops import dense_gram
+from mmgraph.ops.memory import Need, dense_bytes
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -27,6 +30,9 @@ class SLIM(EASE):
         l1_ratio: ρ.
         sweeps: over all coordinates, at most.
         tolerance: stops when no weight moves by more.
+
+    Raises:
+        NotEnoughMemory: (a ValueError) there is no room for it.
     """
 
     def __init__(
@@ -38,28 +44,35 @@ class SLIM(EASE):
         sweeps: int = 30,
         tolerance: float = 1e-4,
     ) -> None:
+        Need("SLIM", 2 * dense_bytes(graph.num_videos), "take fewer videos (a k-core), or ItemKNN").check()
         super().__init__(graph)
         self.alpha, self.l1_ratio, self.sweeps, self.tolerance = alpha, l1_ratio, sweeps, tolerance
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Coordinate descent, one row of W (all videos' weights on one) at a time."""
-        x = scipy_matrix(interaction_matrix(graph))
-        gram = torch.from_numpy((x.T @ x).toarray()).to(self.weight) / graph.num_users
+        gram = dense_gram(interaction_matrix(graph), torch.empty_like(self.weight)).div_(graph.num_users)
         shrink, ridge = self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio)
         weight = self.weight.zero_()
-        columns = [row.nonzero().flatten() for row in gram]  # videos that somebody watched with this one
         for _ in range(self.sweeps):
             moved = 0.0
-            for j, near in enumerate(columns):
-                near = near[near != j]
+            for j in range(len(gram)):
+                own = gram[j].nonzero().flatten()  # videos that somebody watched with this one, and itself
+                near = own[own != j]
                 if not len(near):
                     continue
                 # Σ_i g_ji w_i over the videos watched with j, for the columns where w_j may be above 0
-                rows = weight[columns[j]][:, near]
-                pull = gram[j, near] - gram[j, columns[j]] @ rows + gram[j, j] * weight[j, near]
+                pull = gram[j, near] - _weighted(gram[j], weight, own, near) + gram[j, j] * weight[j, near]
                 new = (pull - shrink).clamp_min(0) / (gram[j, j] + ridge)
                 moved = max(moved, float((new - weight[j, near]).abs().max()))
                 weight[j, near] = new
             if moved <= self.tolerance:
                 break
         self.solved.fill_(True)
+
+
+def _weighted(by: Tensor, table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Σ_r by_r table_rc over ``rows``, for some columns c; a block of the table at a time."""
+    out = by.new_zeros(len(columns))
+    for part in rows.split(BLOCK):
+        out += by[part] @ table[part][:, columns]
+    return out

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import Draws, PairBatch, PairSampler, Sampler
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows
-from mmgraph.models.closed.linear import interaction_matrix, scipy_matrix
+from mmgraph.models.closed.linear import interaction_matrix
+from mmgraph.ops import gram_blocks, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -103,18 +104,18 @@ class UltraGCN(Recommender):
 
 def co_watched(graph: MultimodalGraph, count: int, itself: bool = False) -> tuple[Tensor, Tensor]:
     """The ``count`` videos of the largest ω with each video, [V, count], and ω, 0 where there are fewer."""
-    x = scipy_matrix(interaction_matrix(graph))
-    gram = (x.T @ x).tocsr()
+    x = interaction_matrix(graph)
     videos, width = graph.num_videos, min(count, graph.num_videos)
-    total = torch.from_numpy(gram.sum(1)).flatten().double()
-    own = torch.from_numpy(gram.diagonal()).double()
-    neighbour, likeness = torch.zeros(videos, width, dtype=torch.int64), torch.zeros(videos, width)
-    for start in range(0, videos, 1024):
-        block = torch.from_numpy(gram[start : start + 1024].toarray()).double()
-        line = torch.arange(len(block))
+    # g_v: how many videos those who watched v watched, counted once a person
+    total = spmm(x.transpose(), x.degree().double().unsqueeze(1)).squeeze(1)
+    own = x.transpose().degree().double()
+    neighbour = torch.zeros(videos, width, dtype=torch.int64, device=x.device)
+    likeness = torch.zeros(videos, width, device=x.device)
+    for at, rows in gram_blocks(x, rows=1024):
+        block = rows.dense().double()
+        line = torch.arange(len(block), device=x.device)
         if not itself:
-            block[line, line + start] = 0
-        at = slice(start, start + len(block))
+            block[line, line + at.start] = 0
         scale = (total[at].sqrt() / (total[at] - own[at]).clamp_min(1e-12)).unsqueeze(1)
         best = (scale * block / total.clamp_min(1e-12).sqrt()).topk(width, 1)
         neighbour[at], likeness[at] = best.indices, best.values.float()
