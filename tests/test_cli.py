@@ -411,7 +411,7 @@ def test_a_shell_can_be_taught_to_complete(monkeypatch):
 
 def test_the_installed_command_runs():
     done = subprocess.run(
-        [sys.executable, "-m", "mmgraph.cli", "run", "nothing"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mmgraph", "run", "nothing"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: 'nothing' is not MODULE:FUNCTION")

@@ -52,6 +52,9 @@ class EvalConfig(Config):
             a seen video is a candidate, and a target.
         candidates: what to rank in place of every video: :class:`~mmgraph.evaluate.SampledCandidates`,
             :class:`~mmgraph.evaluate.Requests`, or a function of the split that returns one.
+        constraint: what may be shown, a :class:`~mmgraph.recommend.Constraint` or a function of the split that returns
+            one: what it forbids is neither candidate nor target, in validation and on test. It is part of the
+            protocol.
         block_size: users scored at once; by default as many as fit in a fixed block of scores.
     """
 
@@ -62,6 +65,7 @@ class EvalConfig(Config):
     metrics: tuple[Any, ...] = ()
     exclude_seen: bool = True
     candidates: Any = None
+    constraint: Any = None
     block_size: int | None = Field(default=None, ge=1)
 
     @field_validator("k")
@@ -93,6 +97,13 @@ class EvalConfig(Config):
             )
         return candidates
 
+    @field_validator("constraint")
+    @classmethod
+    def _constraint(cls, constraint: Any) -> Any:
+        if constraint is not None and not callable(constraint) and not hasattr(constraint, "mask"):
+            raise ValueError(f"constraint must be a Constraint or a function of the split, got {constraint!r}")
+        return constraint
+
     def for_validation(self, monitor: str = "") -> EvalConfig:
         """The cheap form for choosing an epoch: group ``all`` and what the monitor names, no AUC unless it does.
 
@@ -121,11 +132,13 @@ class EvalConfig(Config):
         return fits and (not slash or self.candidates is not None or group in {"all", "warm", "cold", *activity})
 
     def for_split(self, split: Split) -> EvalConfig:
-        """As this split wants it: the candidates made, where they are a function of it, and nothing masked where its
-        protocol keeps repeats."""
+        """As this split wants it: candidates and constraint made, where they are a function of it, and nothing masked
+        where its protocol keeps repeats."""
         changes: dict[str, Any] = {}
-        if callable(self.candidates):
-            changes["candidates"] = self.candidates(split)
+        for name in ("candidates", "constraint"):
+            value = getattr(self, name)
+            if callable(value):
+                changes[name] = value(split)
         if self.exclude_seen and not len(split.masked("valid")):
             changes["exclude_seen"] = False
         return self._with(changes) if changes else self
@@ -135,9 +148,11 @@ class EvalConfig(Config):
         out: dict[str, Any] = {}
         if not self.exclude_seen and len(split.masked("valid")):
             out["exclude_seen"] = False
-        candidates = self.for_split(split).candidates
-        if candidates is not None:
-            out["candidates"] = candidates.protocol
+        made = self.for_split(split)
+        if made.candidates is not None:
+            out["candidates"] = made.candidates.protocol
+        if made.constraint is not None:
+            out["constraint"] = made.constraint.with_seen(None).digest()
         return out
 
     def _with(self, changes: Mapping[str, Any]) -> EvalConfig:

@@ -75,8 +75,8 @@ def evaluate(
             :meth:`Requests.from_frame`), :class:`SampledCandidates`, or a CSR [U, V] of each user's; by default
             what ``config`` says. Given candidates are ranked as they are, seen or not; a target among none of
             them is not ranked.
-        constraint: what may be shown; what it forbids is neither candidate nor target. Its seen pairs are those
-            above.
+        constraint: what may be shown, by default what ``config`` says; what it forbids is neither candidate nor
+            target. Its seen pairs are those above.
 
     Raises:
         ValueError: no target, rows out of range, sizes that do not fit, an unfitted model, or a NaN score.
@@ -93,6 +93,7 @@ def evaluate(
             f"seen is {list(seen.shape)}, but the graph has {sizes[0]} users and {sizes[1]} videos: give the pairs of "
             "this graph"
         )
+    constraint = _limits(config.constraint if constraint is None else constraint)
     if constraint is not None and constraint.quotas and (candidates is not None or len(config.k) > 1):
         raise ValueError("a quota is about a list of one length over every video: give EvalConfig(k=(…,)) one cut-off")
     chosen = _candidates(config.candidates if candidates is None else candidates)
@@ -231,7 +232,7 @@ def evaluate_test(
     _check(model, graph, None)  # before the test is opened for nothing
     if not isinstance(experiment, str):
         raise TypeError(f"experiment must be the name to record the opening under, got {type(experiment).__name__}")
-    chosen = _candidates(candidates)
+    chosen, constraint = _candidates(candidates), _limits(constraint)
     added, config = config.protocol_parameters(split), config.for_split(split)
     if chosen is not None:
         added["candidates"] = chosen.protocol
@@ -281,6 +282,14 @@ def _check(model: Any, graph: Any, targets: Any) -> None:
             f"targets must be a polars table with the columns 'user' and 'video', such as split.valid; got "
             f"{type(targets).__name__}"
         )
+
+
+def _limits(constraint: Any) -> Constraint | None:
+    if constraint is None or isinstance(constraint, Constraint):
+        return constraint
+    if callable(constraint):
+        raise TypeError("the constraint is a function of the split: give config.for_split(split) or call it")
+    raise TypeError(f"constraint must be a Constraint, got {type(constraint).__name__}")
 
 
 def _candidates(candidates: Any) -> Candidates | None:

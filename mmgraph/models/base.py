@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -21,6 +21,7 @@ from mmgraph.objectives import BPR, Examples, Objective
 from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
+    from mmgraph.data.dataset import Features
     from mmgraph.graph.events import Histories
     from mmgraph.graph.multimodal import MultimodalGraph
 
@@ -166,6 +167,7 @@ class Recommender(nn.Module):
     - A trained model gives ``encode``; what its batches are (:meth:`sampler`) and what they cost (:meth:`loss`) follow
       from its objective, and it adds terms of its own by overriding :meth:`loss`.
     - A model with ``closed_form = True`` is fitted by :meth:`solve` alone.
+    - A model with ``embeds_content = True`` makes a row of a video nobody has seen out of its content (:meth:`embed`).
 
     Args:
         head: how a user's and a video's rows become a score; the dot product by default.
@@ -176,6 +178,7 @@ class Recommender(nn.Module):
     """
 
     closed_form: ClassVar[bool] = False
+    embeds_content: ClassVar[bool] = False
     head: Head
     objective: Objective
     made_with: dict[str, Any]
@@ -301,6 +304,19 @@ class Recommender(nn.Module):
     def fitted(self) -> bool:
         """False for a closed-form model before :meth:`solve`, whose scores mean nothing."""
         return True
+
+    def embed(self, features: Mapping[str, Features]) -> Tensor:
+        """Rows [n, D] of videos never seen, comparable with ``encode(graph).video``; asked where ``embeds_content``.
+
+        Args:
+            features: modality -> features of the n videos; any subset of the model's modalities, and within one any
+                subset of the videos.
+
+        Raises:
+            ValueError: no modality that the model reads, or one of another width.
+            NotImplementedError: the model knows videos by their id alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no row out of content alone")
 
     @torch.no_grad()
     def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:

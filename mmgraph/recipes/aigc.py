@@ -24,6 +24,7 @@ from mmgraph.data.synthetic import MODALITIES, World, WorldConfig, generate
 from mmgraph.demo import TruePreference, late_preference
 from mmgraph.evaluate import EvalConfig
 from mmgraph.experiment import Experiment, Result, compare, run_all, table
+from mmgraph.features import Standardiser
 from mmgraph.models import EASE, CLCRec, ContentVAE, HeteroMMGCN, ItemKNN, Popularity, Recommender
 from mmgraph.train import FitConfig
 
@@ -86,13 +87,10 @@ class Ceiling(TruePreference):
 
 
 def standardised(features: Features, rows: torch.Tensor) -> Features:
-    """Features with columns centred and scaled by their mean and deviation over `rows` [n] that have the modality.
-
-    `rows` are the training videos, so that no later video shapes the scale; far values are held at 5 deviations.
-    """
-    known = features.values[rows[features.present[rows]]]
-    values = (features.values - known.mean(0)) / known.std(0).clamp_min(1e-6)
-    return Features(values.clamp(-5, 5), features.present)
+    """Features on the scale of `rows` [n], the training videos, so that no later video shapes it; far values are held
+    at 5 deviations."""
+    scale = Standardiser.fit(features.values[rows], features.present[rows])
+    return Features(scale(features.values, features.present).clamp(-5, 5), features.present)
 
 
 def mmgcn() -> Experiment:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmgraph.models.base import Embeddings
-from mmgraph.models.cold import ContentModel
+from mmgraph.models.base import Embeddings, Recommender
 from mmgraph.nn import evaluating
 from mmgraph.recommend.calibration import Platt
 
@@ -26,7 +25,8 @@ class ColdStart:
     features and can be ranked at once.
 
     Args:
-        model: a trained :class:`~mmgraph.models.cold.ContentModel`; asked in evaluation mode, its own mode stays.
+        model: a trained model that ``embeds_content``, such as :class:`~mmgraph.models.ContentVAE`; asked in evaluation
+            mode, its own mode stays.
         graph: what it reads.
         calibration: of :meth:`chance`, fitted beforehand.
 
@@ -34,8 +34,8 @@ class ColdStart:
         TypeError: a model that cannot embed content.
     """
 
-    def __init__(self, model: ContentModel, graph: MultimodalGraph, calibration: Platt | None = None) -> None:
-        if not isinstance(model, ContentModel):
+    def __init__(self, model: Recommender, graph: MultimodalGraph, calibration: Platt | None = None) -> None:
+        if not getattr(model, "embeds_content", False):
             raise TypeError(f"{type(model).__name__} has no embed(): use ContentVAE, CLCRec, DropoutNet or ContentMean")
         self.model, self.calibration = evaluating(model), calibration
         with torch.no_grad():
@@ -49,7 +49,7 @@ class ColdStart:
 
     @torch.no_grad()
     def embed(self, features: Mapping[str, Features]) -> Tensor:
-        """Rows [n, D] of new videos from any subset of the modalities; see :meth:`ContentModel.embed`."""
+        """Rows [n, D] of new videos from any subset of the modalities; as the model's ``embed``."""
         return self.model.embed(features)
 
     def add(self, features: Mapping[str, Features]) -> ColdStart:

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 
 from mmgraph.data import Dataset, random_split
-from mmgraph.evaluate import EvalConfig, Requests, SampledCandidates
+from mmgraph.evaluate import EvalConfig, Requests, SampledCandidates, evaluate
 from mmgraph.experiment import Experiment, Result, run, table
+from mmgraph.graph import build_graph
 from mmgraph.models import Popularity
+from mmgraph.recommend import Constraint
 
 
 def toy_split():
@@ -52,3 +54,29 @@ def test_given_candidates_are_ranked_and_are_another_protocol(plain, tmp_path):
     assert lists.per_user()["request"].n_unique() == len(lists.per_user())
     with pytest.raises(ValueError, match="one protocol"):
         table([whole, lists])
+
+
+def without_the_first(split) -> Constraint:
+    """Five videos that may not be shown."""
+    return Constraint(split.dataset.num_videos).block(range(5))
+
+
+def test_a_constraint_decides_valid_and_test_and_is_another_protocol(plain, tmp_path):
+    whole = run(plain, 0, tmp_path)
+    limited = run(plain.variant({"evaluate.constraint": without_the_first}, name="limited"), 0, tmp_path)
+    assert limited.protocol != whole.protocol
+    assert limited.identity != whole.identity
+    split = toy_split()
+    config = EvalConfig(k=(5,), constraint=without_the_first)
+    graph = build_graph(split)
+    model = Popularity(graph)
+    model.solve(graph)
+    found = evaluate(model, graph, split.valid, config.for_split(split))
+    assert found["all"]["recall@5"] == limited.metric("recall@5", stage="valid")
+    assert not bool((found.lists["all"] < 5).any())
+    given = evaluate(model, graph, split.valid, EvalConfig(k=(5,)), constraint=without_the_first(split))
+    assert given["all"] == found["all"]
+    with pytest.raises(TypeError, match="for_split"):
+        evaluate(model, graph, split.valid, config)
+    with pytest.raises(ValueError, match="constraint must be a Constraint or a function of the split, got 3"):
+        EvalConfig(constraint=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from mmgraph.models.base import Recommender
 from mmgraph.nn.content import ContentInput
 
 if TYPE_CHECKING:
-    from mmgraph.data.dataset import Features
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
@@ -22,19 +20,8 @@ class ContentModel(Recommender):
     ``graph.with_videos`` followed by ``encode`` ranks new videos, and ``ColdStart`` does it without a graph.
     """
 
+    embeds_content = True
     content: ContentInput
-
-    def embed(self, features: Mapping[str, Features]) -> Tensor:
-        """Rows [n, D] of videos never seen, comparable with ``encode(graph).video``.
-
-        Args:
-            features: modality -> features of the n videos; any subset of the model's modalities, and within one any
-                subset of the videos.
-
-        Raises:
-            ValueError: no modality that the model reads, or one of another width.
-        """
-        raise NotImplementedError
 
 
 def rarity(graph: MultimodalGraph, power: float) -> Tensor:
