@@ -1,4 +1,4 @@
-"""The pages on models, objectives and extending them: every block of code runs, in order, word for word."""
+"""The pages on models, objectives, training and extending them: every block of code runs, in order, word for word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["models", "objectives", "extend"])
+@pytest.mark.parametrize("page", ["models", "objectives", "extend", "training"])
 def test_every_block_of_the_page_runs(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.S)
     assert blocks
