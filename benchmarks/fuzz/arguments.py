@@ -154,8 +154,8 @@ def floats(
     return draw
 
 
-def flags(size: int) -> Domain:
-    """A mask [size]."""
+def flags(size: int, *, ints: bool = False) -> Domain:
+    """A mask [size]; ``ints`` where 0 and 1 will do."""
 
     def draw(chance: random.Random, sense: Sense) -> Value:
         good = torch.rand(size, generator=seeded(chance)) < 0.7
@@ -163,6 +163,8 @@ def flags(size: int) -> Domain:
         if sense != "bad":
             return _laid_out(chance, good, f"flags [{size}]")
         wrong = {"float flags": good.float(), "int flags": good.long(), "a flag more": torch.cat([good, good[:1]])}
+        if ints:
+            del wrong["int flags"]
         name = chance.choice(list(wrong))
         return Value(name, wrong[name], "bad")
 

@@ -96,7 +96,12 @@ TRANSFORMS = (
 def complete() -> MultimodalGraph:
     """A small graph with every edge that a model reads."""
     graph = checkerboard(8)
-    for transform in (graphs.ModalityKNN("visual", 2), graphs.ModalityKNN("audio", 2), graphs.UserCoInteraction(2)):
+    for transform in (
+        graphs.ModalityKNN("visual", 2),
+        graphs.ModalityKNN("audio", 2),
+        graphs.UserCoInteraction(2),
+        graphs.VideoCoInteraction(2),
+    ):
         graph = transform(graph)
     walked = graphs.RandomWalkNeighbours(k=2, walks=4)(graphs.JoinKNN()(graph))
     return graphs.JoinKNN("agree", "agree")(walked)
@@ -439,7 +444,11 @@ def graph_targets() -> list[Target]:
         Target(
             "with_videos",
             with_videos,
-            {"values": floats(3, 5, ints=True), "present": flags(3), "count": one_of([3, None], [-3, 2, 2.5, "3"])},
+            {
+                "values": floats(3, 5, ints=True),
+                "present": flags(3, ints=True),
+                "count": one_of([3, None], [-3, 2, 2.5, "3"]),
+            },
             things={
                 "values": ("visual", "features"),
                 "present": ("visual", "features"),

@@ -91,11 +91,13 @@ def negatives(seen: CSR, users: Tensor, count: int, *, alpha: float = 0.0, gener
 
     Raises:
         TypeError: no CSR, no whole numbers, an ``alpha`` that is no number.
-        ValueError: a user has no negative left.
+        ValueError: a user has no negative left, or ``alpha`` where nobody has seen anything.
     """
     checks.matrix(seen, "seen")
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise TypeError(f"alpha must be a finite number, got {alpha!r}")
+    if alpha and not seen.num_edges:
+        raise ValueError("seen holds no edge, so that no video is popular: draw with alpha=0")
     key = f"negatives {float(alpha)}"
     if key not in seen._cache:
         popularity = torch.bincount(seen.indices, minlength=seen.shape[1]).double()
