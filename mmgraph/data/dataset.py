@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -15,211 +15,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmgraph.data.aligning import Unicode, column_of, entities_of, features_of, index_ids, media_rows, needed_column
+from mmgraph.data.attached import Encoding, Entities, Features
 from mmgraph.data.checks import (
     Duplicates,
-    check_columns,
     check_count,
     check_exposures,
     check_word,
     finite_matrix,
     first_line,
     numbers,
-    pair_keys,
     resolve_duplicates,
     to_polars,
 )
 from mmgraph.data.errors import DataError, Findings, Origin, Source
+from mmgraph.data.fingerprints import digest, hash_ids, hash_pairs, hash_table
 from mmgraph.data.times import TimeUnit, times
-from mmgraph.data.vocabulary import Vocabulary, as_ids, as_tensor, one_spelling
+from mmgraph.data.vocabulary import Vocabulary, as_tensor
 
 __all__ = ["Dataset", "Encoding", "Entities", "Features", "Vocabulary"]
 
-ID_COLUMNS = {
-    "user": ("user_id", "user", "userId", "userID"),
-    "video": ("video_id", "video", "item_id", "item", "movieId", "itemID"),
-}
-_NAMES = {**ID_COLUMNS, "time": ("timestamp", "time"), "weight": ("weight",)}
 _PARTS = ("user", "video", "time", "weight")
 # Names that the stores of a PyG graph keep for themselves.
 _GRAPH_NAMES = ("edge_index", "edge_attr", "edge_label", "num_edges", "num_nodes", "adj", "adj_t")
-Unicode = Literal["error", "keep", "NFC"]
-
-
-@dataclass(frozen=True, eq=False)
-class Encoding:
-    """Which frozen encoder made feature rows, out of which media: what they are, wherever they were computed.
-
-    Another number of threads, another machine or library changes the last bits of a feature and nothing of this.
-
-    Args:
-        encoder: the encoder's key (name, version, weights, settings) and how its rows were pooled.
-        media: [V, 16] uint8, a hash of each row's media; 0 where a video has none.
-
-    Raises:
-        DataError: ``media`` of another shape or type.
-    """
-
-    encoder: str
-    media: Tensor
-
-    def __post_init__(self) -> None:
-        if self.media.dtype != torch.uint8 or self.media.dim() != 2 or self.media.shape[1] != 16:
-            raise DataError(
-                f"media hashes of {self.media.dtype} {tuple(self.media.shape)}",
-                fix="give uint8 [V, 16], 16 bytes a row",
-            )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Features:
-    """The features of one modality, one row a video.
-
-    Args:
-        values: [V, D] float32. Rows that are absent are set to zero.
-        present: [V] bool: which videos have this modality. All, when not given.
-
-    Attributes:
-        encoding: who made the rows out of what, where :meth:`encoded` was told; None for any other matrix. It does not
-            survive a change of the values.
-
-    Raises:
-        DataError: ``values`` is no matrix, or a present row holds NaN or infinity.
-    """
-
-    values: Tensor
-    present: Tensor = None  # type: ignore[assignment]
-    encoding: Encoding | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        present = self.present
-        if isinstance(self.values, str) or not hasattr(self.values, "__len__"):
-            raise DataError(f"features must be a matrix [V, D], got {self.values!r}", fix="give a tensor")
-        present = torch.ones(len(self.values), dtype=torch.bool) if present is None else torch.as_tensor(present)
-        if present.dtype.is_floating_point or present.dtype.is_complex:
-            raise DataError(f"present is {present.dtype}, a mask of flags is bool", fix="give one bool for each row")
-        if present.dtype != torch.bool and not bool(((present == 0) | (present == 1)).all()):
-            raise DataError("present holds other values than 0 and 1", fix="give one bool for each row")
-        present = present.to(torch.bool)
-        if present.shape != (len(self.values),):
-            raise DataError(
-                f"present is {list(present.shape)} beside values {list(self.values.shape)}",
-                fix="give one bool for each row of the features",
-            )
-        values = torch.as_tensor(self.values)
-        if not bool(present.all()) and bool((values[~present] != 0).any()):  # NaN != 0 as well
-            values = values.masked_fill(~present[:, None], 0)
-        object.__setattr__(self, "values", finite_matrix(values, "features"))
-        object.__setattr__(self, "present", present)
-
-    def __repr__(self) -> str:
-        rows, width = self.values.shape
-        return f"Features({rows} x {width}, {int(self.present.sum())} present)"
-
-    @classmethod
-    def of(cls, values: Any, present: Any = None) -> Features:
-        """Features from any matrix of numbers [V, D] (float16 is cast to float32) and an optional mask [V]."""
-        values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
-        return cls(values, None if present is None else torch.as_tensor(np.asarray(present)))  # type: ignore[arg-type]
-
-    @classmethod
-    def encoded(cls, values: Tensor, present: Tensor, encoding: Encoding) -> Features:
-        """Features as an encoder made them, identified by encoder and media rather than by their bits.
-
-        Raises:
-            DataError: as the class; or media hashes of another number of rows.
-        """
-        out = cls(values, present)
-        if len(encoding.media) != len(out.values):
-            raise DataError(
-                f"{len(out.values)} feature rows, {len(encoding.media)} media hashes", fix="give one hash for each row"
-            )
-        object.__setattr__(out, "encoding", encoding)
-        return out
-
-    @property
-    def dim(self) -> int:
-        """Width D."""
-        return self.values.shape[1]
-
-    def fingerprint(self) -> str:
-        """What these features are, 32 hex digits: encoder, media and mask where they are known, else every bit."""
-        shape, present = str(tuple(self.values.shape)).encode(), self.present.numpy()
-        if self.encoding is None:
-            return _hash(shape, self.values.numpy(), present)
-        return _hash(shape, b"encoded", self.encoding.encoder.encode(), self.encoding.media.numpy(), present)
-
-    def take(self, rows: NDArray[np.int64] | Tensor) -> Features:
-        """The features of these video rows [n], in this order."""
-        index = torch.as_tensor(rows)
-        if index.dtype.is_floating_point or index.dtype == torch.bool:
-            raise TypeError(f"rows of type {index.dtype}: give whole numbers from 0 on")
-        if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self.values)):
-            bad = int(index.min()) if int(index.min()) < 0 else int(index.max())
-            raise IndexError(f"row {bad} is outside the {len(self.values)} rows")
-        values, present = self.values[index], self.present[index]
-        if self.encoding is None:
-            return Features(values, present)
-        return Features.encoded(values, present, Encoding(self.encoding.encoder, self.encoding.media[index]))
-
-    def spread(self, rows: Tensor, count: int) -> Features:
-        """The same rows at other places among ``count`` videos, which else have none: row i goes to ``rows[i]``."""
-        values = self.values.new_zeros(count, self.dim)
-        present = torch.zeros(count, dtype=torch.bool)
-        values[rows], present[rows] = self.values, self.present
-        if self.encoding is None:
-            return Features(values, present)
-        media = self.encoding.media.new_zeros(count, 16)
-        media[rows] = self.encoding.media
-        return Features.encoded(values, present, Encoding(self.encoding.encoder, media))
-
-    @classmethod
-    def aligned(
-        cls, videos: Vocabulary, ids: Sequence[Any] | pl.Series | NDArray, values: Any, source: Source | None = None
-    ) -> Features:
-        """Features given for some raw ids only: the other videos have none.
-
-        Args:
-            ids: raw video ids [n], each once; values: [n, D].
-
-        Raises:
-            DataError: an unknown or repeated id, or row counts that differ.
-        """
-        source = source or Source()
-        matrix = finite_matrix(values, "features", source)
-        given = Vocabulary(ids, source)
-        if len(given) != len(matrix):
-            raise source.error(f"{len(given)} ids but {len(matrix)} feature rows", fix="give one row for each id")
-        rows = as_tensor(videos.rows(given.ids, source=source))
-        full = torch.zeros(len(videos), matrix.shape[1])
-        present = torch.zeros(len(videos), dtype=torch.bool)
-        full[rows], present[rows] = matrix, True
-        return cls(full, present)
-
-
-@dataclass(frozen=True, eq=False)
-class Entities:
-    """Things that videos share: tags, categories, creators.
-
-    Args:
-        ids: raw id <-> row of the entity.
-        edges: [2, E] int64: video row, entity row.
-    """
-
-    ids: Vocabulary
-    edges: Tensor
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @classmethod
-    def from_pairs(
-        cls, videos: Vocabulary, video_ids: pl.Series, entity_ids: pl.Series, source: Source | None = None
-    ) -> Entities:
-        """Entities from (raw video id, raw entity id) pairs; a pair given twice is one edge."""
-        rows = videos.rows(video_ids, source=source or Source())
-        ids, entity = Vocabulary.factorise(entity_ids, source or Source())
-        pairs = np.unique(np.stack([rows, entity]), axis=1) if len(rows) else np.zeros((2, 0), dtype=np.int64)
-        return cls(ids, as_tensor(pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,17 +187,19 @@ class Dataset:
         user_table = None if users is None else to_polars(users, usrc)
         video_table = None if videos is None else to_polars(videos, vsrc)
         found = Findings()
-        user = found.attempt(_required, frame, "user", user, src)
-        video = found.attempt(_required, frame, "video", video, src)
-        time = found.attempt(_resolve, frame, "time", time, src)
-        weight = found.attempt(_resolve, frame, "weight", weight, src)
+        user = found.attempt(needed_column, frame, "user", user, src)
+        video = found.attempt(needed_column, frame, "video", video, src)
+        time = found.attempt(column_of, frame, "time", time, src)
+        weight = found.attempt(column_of, frame, "weight", weight, src)
         of_user = (
-            None if user is None else found.attempt(_index, frame[user], user_table, "user", user, src, usrc, unicode)
+            None
+            if user is None
+            else found.attempt(index_ids, frame[user], user_table, "user", user, src, usrc, unicode)
         )
         of_video = (
             None
             if video is None
-            else found.attempt(_index, frame[video], video_table, "video", video, src, vsrc, unicode)
+            else found.attempt(index_ids, frame[video], video_table, "video", video, src, vsrc, unicode)
         )
         seconds = None if time is None else found.attempt(times, frame[time], src, time_unit, time_format)
         weights = None if weight is None else found.attempt(numbers, frame[weight], src)
@@ -412,7 +232,7 @@ class Dataset:
         dense = dense and video_ids.ids[-1] == len(video_ids) - 1
         for modality, given in (features or {}).items():
             order = videos is not None or dense
-            made[modality] = _features(modality, given, video_ids, known_order=order, unicode=unicode)
+            made[modality] = features_of(modality, given, video_ids, known_order=order, unicode=unicode)
         if user_features is not None:
             if users is None:
                 raise DataError("user features without a users table have no row order", fix="pass users= as well")
@@ -427,7 +247,7 @@ class Dataset:
             features=made,
             user_features=user_features,
             media={kind: media_rows(video_ids, files, unicode) for kind, files in (media or {}).items()},
-            entities={key: _entities(video_ids, pairs, unicode) for key, pairs in (entities or {}).items()},
+            entities={key: entities_of(video_ids, pairs, unicode) for key, pairs in (entities or {}).items()},
             origin=Origin("", tuple(Path(s.file) for s in (src, usrc, vsrc) if s.file is not None), tuple(notes)),
         )
 
@@ -441,7 +261,7 @@ class Dataset:
             if given is None:
                 merged.pop(modality, None)
             else:
-                merged[modality] = _features(modality, given, self.video_ids, known_order=True)
+                merged[modality] = features_of(modality, given, self.video_ids, known_order=True)
         return replace(self, features=merged)
 
     def where(self, keep: pl.Expr) -> Dataset:
@@ -545,7 +365,7 @@ class Dataset:
         if self.exposures is not None:
             hashes["exposures"] = hash_table(self.exposures)
         if self.user_features is not None:
-            hashes["user_features"] = _hash(str(tuple(self.user_features.shape)).encode(), self.user_features.numpy())
+            hashes["user_features"] = digest(str(tuple(self.user_features.shape)).encode(), self.user_features.numpy())
         for modality in sorted(self.features):
             hashes[f"features/{modality}"] = self.features[modality].fingerprint()
         return hashes
@@ -554,50 +374,6 @@ class Dataset:
         """One hash of :meth:`manifest`: 16 hex digits."""
         parts = "\n".join(f"{key} {value}" for key, value in self.manifest().items())
         return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-
-
-def hash_ids(ids: pl.Series) -> str:
-    """Hash of raw ids in row order; integers and their decimal text differ."""
-    if ids.dtype == pl.Int64:
-        return _hash(b"int", ids.to_numpy())
-    text = ids.cast(pl.String)
-    return _hash(b"text", text.str.len_bytes().to_numpy(), "".join(text.to_list()).encode())
-
-
-def hash_pairs(frame: pl.DataFrame, num_videos: int) -> str:
-    """Hash of the multiset of (user, video) rows."""
-    return _hash(str(num_videos).encode(), np.sort(pair_keys(frame, num_videos)))
-
-
-def hash_table(table: pl.DataFrame) -> str:
-    """Hash of a table's rows, whatever their order and that of the columns."""
-    columns = sorted(table.columns)
-    ordered = table.select(columns).sort(columns)
-    parts: list[bytes | NDArray] = [f"{columns} {len(table)}".encode()]
-    for column in ordered:
-        known = column.is_not_null().to_numpy()
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            parts += [known, column.cast(pl.Float64).fill_null(0.0).to_numpy()]
-        else:
-            text = column.cast(pl.String).fill_null("")
-            parts += [known, text.str.len_bytes().to_numpy(), "".join(text.to_list()).encode()]
-    return _hash(*parts)
-
-
-def _hash(*parts: bytes | NDArray) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
-    return digest.hexdigest()
-
-
-def media_rows(videos: Vocabulary, files: Mapping[Any, Sequence[Path]], unicode: Unicode = "error") -> list[list[Path]]:
-    """The sorted files of each video row, from files by raw id. An unknown id is a DataError."""
-    rows: list[list[Path]] = [[] for _ in range(len(videos))]
-    raw = list(files)
-    for key, row in zip(raw, videos.rows(_spelled(as_ids(raw), unicode)).tolist() if raw else []):
-        rows[row] = sorted([*rows[row], *(Path(p) for p in files[key])])
-    return rows
 
 
 def _said(source: Source, note: str) -> str:
@@ -611,11 +387,6 @@ def _other_names(column: str) -> Iterator[str]:
     yield from (f"{column}_column_{n}" for n in itertools.count(2))
 
 
-def _spelled(ids: pl.Series, unicode: Unicode) -> pl.Series:
-    """Text ids in the form that was asked for."""
-    return ids.str.normalize("NFC") if unicode == "NFC" and ids.dtype == pl.String else ids
-
-
 def _kept(exposures: pl.DataFrame, new_user: NDArray[np.int64], new_video: NDArray[np.int64]) -> pl.DataFrame:
     """The exposures whose user and video are still there, in the new rows."""
     user, video = new_user[exposures["user"].to_numpy()], new_video[exposures["video"].to_numpy()]
@@ -625,77 +396,3 @@ def _kept(exposures: pl.DataFrame, new_user: NDArray[np.int64], new_video: NDArr
 
 def _source(source: Source | str | Path | None) -> Source:
     return source if isinstance(source, Source) else Source(source)
-
-
-def _resolve(frame: pl.DataFrame, part: str, given: str | None, source: Source) -> str | None:
-    """The column that plays a part: the given one, which must exist, or the first usual name that does."""
-    if given is not None:
-        check_columns(frame, [given], source)
-        return given
-    return next((name for name in _NAMES[part] if name in frame.columns), None)
-
-
-def _required(frame: pl.DataFrame, part: str, given: str | None, source: Source) -> str:
-    found = _resolve(frame, part, given, source)
-    if found is None:
-        check_columns(frame, [_NAMES[part][0]], source)
-    return found or ""
-
-
-def _index(
-    ids: pl.Series,
-    table: pl.DataFrame | None,
-    part: str,
-    column: str,
-    source: Source,
-    table_source: Source,
-    unicode: Unicode = "keep",
-) -> tuple[Vocabulary, NDArray[np.int64], pl.DataFrame]:
-    """Vocabulary, the rows of ``ids`` and the table aligned with it, its first column the raw id."""
-    key = f"{part}_id"
-    ids = _spelled(as_ids(ids, source), unicode)
-    if table is None:
-        vocabulary, rows = Vocabulary.factorise(ids, source)
-        if unicode == "error":
-            one_spelling(vocabulary.ids, Source(source.file), column)
-        return vocabulary, rows, pl.DataFrame([vocabulary.ids.alias(key)])
-    id_column = column if column in table.columns else _required(table, part, None, table_source)
-    listed = table[id_column]
-    listed = listed.str.normalize("NFC") if unicode == "NFC" and listed.dtype == pl.String else listed
-    found = Findings()
-    vocabulary = found.attempt(Vocabulary, listed, table_source)
-    known = vocabulary
-    if vocabulary is None and (listed.dtype == pl.String or listed.dtype.is_integer()):
-        # a table that repeats an id, or lacks one, still tells which ids of the interactions are unknown
-        known = Vocabulary(listed.drop_nulls().unique())
-    if vocabulary is not None and unicode == "error":
-        found.attempt(one_spelling, vocabulary.ids, table_source, id_column)
-    rows = None if known is None else found.attempt(known.rows, ids, source=source, column=column)
-    if found or vocabulary is None or rows is None:
-        raise found.error()
-    rest = [c for c in table.columns if c != id_column]
-    if key in rest:
-        problem = f"the ids are in {id_column!r}, and {key!r} is another column"
-        raise table_source.error(problem, column=key, fix="rename one of them")
-    return vocabulary, rows, table.select(vocabulary.ids.alias(key), *[table[c] for c in rest])
-
-
-def _features(
-    modality: str, given: Any, videos: Vocabulary, *, known_order: bool, unicode: Unicode = "keep"
-) -> Features:
-    source = Source(f"features[{modality!r}]")
-    if isinstance(given, tuple) and len(given) == 2:
-        return Features.aligned(videos, _spelled(as_ids(given[0], source), unicode), given[1], source)
-    if not known_order:
-        raise source.error(
-            "a matrix without a videos table has no row order", fix="pass videos=, or a pair (raw ids, matrix)"
-        )
-    return given if isinstance(given, Features) else Features(finite_matrix(given, "features", source))
-
-
-def _entities(videos: Vocabulary, pairs: Any, unicode: Unicode = "keep") -> Entities:
-    if isinstance(pairs, Entities):
-        return pairs
-    frame = to_polars(pairs)
-    ids = _spelled(as_ids(frame[frame.columns[0]]), unicode)
-    return Entities.from_pairs(videos, ids, frame[frame.columns[1]])

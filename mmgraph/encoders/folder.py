@@ -18,8 +18,9 @@ from mmgraph.encoders.hashing import HashEncoder
 from mmgraph.encoders.image import EfficientNetLite0, HuggingFaceImage, ImageEncoder
 from mmgraph.encoders.text import HuggingFaceText, UniversalSentenceEncoder, minilm
 from mmgraph.encoders.video import HuggingFaceVideo, VideoFrames
+from mmgraph.features.chunks import make_folder
 from mmgraph.features.passports import Passport, passport
-from mmgraph.features.store import EncodeReport, FeatureStore, make_folder
+from mmgraph.features.store import EncodeReport, FeatureStore
 from mmgraph.progress import progress as show_progress
 
 

@@ -8,25 +8,16 @@ from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe
 from mmgraph.experiment.index import extract, finished, index
 from mmgraph.experiment.journal import openings
+from mmgraph.experiment.preparing import Prepared, prepare
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.running import (
-    Prepared,
-    RunExists,
-    Search,
-    Trained,
-    Trial,
-    prepare,
-    restore,
-    run,
-    run_all,
-    search,
-    train,
-)
+from mmgraph.experiment.running import restore, run, run_all, train
 from mmgraph.experiment.saved import CodeNeeded, Saved, load, save
+from mmgraph.experiment.searching import Search, Trial, search
 from mmgraph.experiment.significance import Comparison, compare, compare_family, holm
 from mmgraph.experiment.space import Choice, Integer, Tuning, Uniform
 from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress, suite_results
 from mmgraph.experiment.tables import ResultTable, table
+from mmgraph.experiment.trained import RunExists, Trained
 from mmgraph.experiment.tuning import tune
 
 __all__ = [

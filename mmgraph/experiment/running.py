@@ -2,90 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import io
-import itertools
-import math
-import random
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import torch
 
-from mmgraph.config import Config
-from mmgraph.data.files import DamagedFile, hash_file, owned, read_json, write_atomically, write_json
+from mmgraph.data.files import hash_file, owned, write_atomically, write_json
 from mmgraph.evaluate import Evaluation, evaluate, evaluate_test
 from mmgraph.experiment.config import Experiment
-from mmgraph.experiment.identity import Identity, describe, judged_split, read_identity, write_identity
+from mmgraph.experiment.identity import Identity
 from mmgraph.experiment.journal import openings, recorded_opening
+from mmgraph.experiment.preparing import Prepared, fit_prepared, prepare
 from mmgraph.experiment.result import PER_USER, Result, environment, without_nan
 from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
-from mmgraph.graph import build_graph
-from mmgraph.models import Recommender
-from mmgraph.ops import CSR
+from mmgraph.experiment.trained import TRAINED, VALID_USERS, Trained, make_room, remove_files, run_folder, same_identity
 from mmgraph.ops.memory import model_need
-from mmgraph.train import FitReport, fit
 from mmgraph.train.together import ALONE, PARTS, Together
 
 if TYPE_CHECKING:
     from mmgraph.data.split import Split
-    from mmgraph.graph.multimodal import MultimodalGraph
 
-# What a run writes; a run that starts over begins by removing it.
-TRAINED, VALID_USERS = "trained.json", "valid.parquet"
-_WRITTEN = ("result.json", PER_USER, TRAINED, VALID_USERS, *FILES, "checkpoint.pt", PARTS, "log.jsonl", "identity.json")
 # Where the runs of a place keep the graphs they share, each once.
 GRAPHS = "graphs"
-
-
-class RunExists(ValueError):
-    """The folder holds a run already, and nobody said whether to go on with it or to start over."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An experiment made ready: its graph and an untrained model.
-
-    Attributes:
-        split: as the experiment's function returned it, its protocol with what the transforms add
-            (``protocol_parameters``).
-        graph: of the wanted stage, transformed.
-        seen: CSR [U, V], the pairs to mask, from the graph before the transforms.
-        model: initialised under the seed.
-    """
-
-    split: Split
-    graph: MultimodalGraph
-    seen: CSR
-    model: Recommender
-
-
-def prepare(
-    experiment: Experiment, seed: int, stage: Literal["valid", "test"] = "valid", split: Split | None = None
-) -> Prepared:
-    """Builds split, graph and model; the same every time for one seed.
-
-    Args:
-        experiment: what to build.
-        seed: of the model's initial weights and of random transforms.
-        stage: whose graph: ``"valid"``, the one models are trained on, or ``"test"``.
-        split: an already built one, to save reading the data again.
-    """
-    built = judged_split(experiment, experiment.split() if split is None else split)
-    graph = build_graph(built, stage)
-    seen = graph.seen
-    for transform in experiment.transforms:
-        graph = transform(graph, torch.Generator().manual_seed(seed))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        make: Any = experiment.model  # each class has a signature of its own, checked by Experiment
-        model = make(graph, **experiment.given())
-    return Prepared(built, graph, seen, model)
 
 
 def run(
@@ -138,7 +79,7 @@ def run(
         together.from_leader(False)
         return together.from_leader(Result.load(directory))
     with owned(directory, "run"):
-        _make_room(directory, identity, resume, overwrite)
+        make_room(directory, identity, resume, overwrite)
         together.from_leader(not experiment.model.closed_form and not (directory / TRAINED).exists())
         trained = _train(experiment, seed, Path(out), directory, identity, built, progress, together)
         result = _judge(experiment, seed, Path(out), directory, identity, trained, source, built)
@@ -181,94 +122,8 @@ def train(
         same_identity(directory, identity)
         return Trained.load(directory)
     with owned(directory, "run"):
-        _make_room(directory, identity, True, False)
+        make_room(directory, identity, True, False)
         return _train(experiment, seed, Path(out), directory, identity, built, progress)
-
-
-def run_folder(experiment: Experiment, seed: int, out: str | Path) -> Path:
-    """Where a run lies."""
-    return Path(out) / experiment.name / str(seed)
-
-
-class Trained(Config):
-    """A run before its test is opened, as it lies in ``trained.json``.
-
-    Attributes:
-        valid: group -> metric -> number at the chosen epoch.
-        training: epochs, the chosen one, why it stopped, seconds, number of parameters.
-        files: name -> hash of the model's files.
-    """
-
-    valid: dict[str, dict[str, float | None]]
-    training: dict[str, Any]
-    files: dict[str, str]
-
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """``valid``, NaN where JSON has null."""
-        return {
-            group: {name: math.nan if value is None else value for name, value in found.items()}
-            for group, found in self.valid.items()
-        }
-
-    @classmethod
-    def load(cls, directory: Path) -> Trained:
-        """Reads it.
-
-        Raises:
-            DamagedFile: (a ValueError) it is not what was written.
-        """
-        values = read_json(directory / TRAINED, "record of a training")
-        try:
-            return cls(**values)
-        except (ValueError, TypeError) as error:
-            raise DamagedFile(f"{directory / TRAINED} is of another version: {error}") from None
-
-
-def _make_room(directory: Path, identity: Identity, resume: bool, overwrite: bool) -> None:
-    there = [name for name in _WRITTEN if (directory / name).exists()]
-    if there and resume:
-        same_identity(directory, identity)
-        return
-    if there and not overwrite:
-        state = "a finished run" if "result.json" in there else "an unfinished run"
-        with contextlib.suppress(DamagedFile):
-            before = read_identity(directory)
-            same = before is not None and before.id == identity.id
-            state += " of the same experiment" if same else " of another experiment, or on other data"
-        raise RunExists(
-            f"{directory} holds {state}. To keep it and go on: resume (--resume); to start over: overwrite=True; "
-            "to keep both: another name (variant(..., name=...)) or another folder (out)"
-        )
-    for name in there:
-        _remove(directory / name)
-    write_identity(directory, identity)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def same_identity(directory: Path, identity: Identity) -> None:
-    """Refuses to go on in the folder of another run.
-
-    Raises:
-        ValueError: what is there was made from other data, another configuration or seed; one line a difference.
-    """
-    there = read_identity(directory)
-    if there is None:
-        raise ValueError(
-            f"{directory} does not say what made it (no identity.json): start over with overwrite=True, or choose "
-            "another folder"
-        )
-    if there.id != identity.id:
-        lines = "\n".join(f"  {line}" for line in there.differences(identity))
-        raise ValueError(
-            f"{directory} is of another configuration or of other data: give the experiment another name, choose "
-            f"another folder, or start over with overwrite=True\n{lines}"
-        )
 
 
 def _train(
@@ -304,7 +159,7 @@ def _train(
     trained = Trained(valid=without_nan(valid.reported), training=without_nan(training), files=files)
     write_json(directory / TRAINED, trained.model_dump(mode="json"))
     for name in ("checkpoint.pt", PARTS):  # the reported epoch's weights are kept; those go on nowhere
-        _remove(directory / name)
+        remove_files(directory / name)
     return trained
 
 
@@ -423,181 +278,6 @@ def restore(result: Result, experiment: Experiment, split: Split | None = None) 
     ready = prepare(experiment, result.seed, "test", split)
     fill(ready.model, read_weights(directory), directory / WEIGHTS)
     return ready
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting of a search.
-
-    Attributes:
-        changes: dotted path -> value.
-        valid: metrics of group ``all`` at the chosen epoch; empty when the trial failed.
-        epochs: trained.
-        best_epoch: chosen.
-        seconds: of training.
-        error: why it failed, or None.
-        pruned: it was ended early, as not worth going on with.
-        curve: (epoch, monitor) of each validation, where a tuning keeps it.
-    """
-
-    changes: dict[str, Any]
-    valid: dict[str, float]
-    epochs: int = 0
-    best_epoch: int = -1
-    seconds: float = 0.0
-    error: str | None = None
-    pruned: bool = False
-    curve: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Search:
-    """A finished search on valid.
-
-    Attributes:
-        experiment: the best setting, under the searched experiment's name: run it to open the test.
-        trials: all, in the order tried.
-        monitor: the metric that chose.
-        directory: where the trials lie.
-    """
-
-    experiment: Experiment
-    trials: tuple[Trial, ...]
-    monitor: str
-    directory: Path
-
-    @property
-    def best(self) -> Trial:
-        """The trial with the highest monitor; the first of equals."""
-        return max((t for t in self.trials if t.valid), key=lambda t: t.valid[self.monitor])
-
-    def frame(self) -> pl.DataFrame:
-        """One row a trial, best first."""
-        rows = [
-            {path: str(value) for path, value in t.changes.items()}
-            | {self.monitor: t.valid.get(self.monitor), "best_epoch": t.best_epoch}
-            | {"seconds": t.seconds, "error": t.error}
-            for t in self.trials
-        ]
-        return pl.DataFrame(rows, infer_schema_length=None).sort(self.monitor, descending=True, nulls_last=True)
-
-
-def search(
-    experiment: Experiment,
-    grid: Mapping[str, Sequence[Any]],
-    seed: int = 0,
-    out: str | Path = "runs",
-    *,
-    max_trials: int | None = None,
-    progress: bool = False,
-) -> Search:
-    """Tries settings on valid alone: no trial opens the test, and every trial is kept, failed ones too.
-
-    Run again, it reads the trials that are there and goes on. They lie in ``<out>/<experiment>/search-<seed>/``.
-
-    Args:
-        experiment: where to start from.
-        grid: dotted path (as in :meth:`Experiment.variant`) -> values; all combinations are tried.
-        seed: of each trial.
-        out: parent folder of all runs.
-        max_trials: try that many combinations, drawn at random under ``seed``.
-        progress: show bars.
-
-    Raises:
-        ValueError: an empty grid, a setting that does not exist, or no trial that worked.
-    """
-    if not grid or not all(len(values) for values in grid.values()):
-        raise ValueError(f"the grid needs at least one path with at least one value; got {dict(grid)}")
-    settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    variants = [experiment.variant(changes) for changes in settings]  # refuses bad settings before any runs
-    if max_trials is not None and max_trials < len(settings):
-        chosen = sorted(random.Random(seed).sample(range(len(settings)), max_trials))
-        settings, variants = [settings[i] for i in chosen], [variants[i] for i in chosen]
-    directory = Path(out) / experiment.name / f"search-{seed}"
-    splits: dict[Callable[[], Any], Split] = {}
-    trials = []
-    with owned(directory, "search"):
-        for changes, variant in zip(settings, variants, strict=True):
-            if variant.split not in splits:
-                splits[variant.split] = variant.split()
-            split = splits[variant.split]
-            folder = directory / variant.identity(seed, split).id
-            trial = read_trial(folder / "trial.json", changes)
-            if trial is None:
-                folder.mkdir(parents=True, exist_ok=True)
-                trial = _try(variant, changes, seed, split, folder, progress)
-                write_json(folder / "trial.json", describe(asdict(trial)))
-            trials.append(trial)
-    if not any(t.valid for t in trials):
-        raise ValueError(f"no trial worked; the first failed with: {trials[0].error}")
-    found = Search(experiment, tuple(trials), experiment.fit.monitor, directory)
-    best = experiment.variant(found.best.changes)
-    return Search(best, found.trials, found.monitor, directory)
-
-
-def read_trial(path: Path, changes: dict[str, Any]) -> Trial | None:
-    """The trial that lies there; None where there is none, or only half of one: then it is tried again."""
-    try:
-        values: dict[str, Any] = {**read_json(path, "trial"), "changes": changes}
-        values["curve"] = tuple((int(epoch), float(value)) for epoch, value in values.get("curve", ()))
-        return Trial(**values)
-    except (FileNotFoundError, DamagedFile, TypeError, ValueError):
-        return None
-
-
-def _try(variant: Experiment, changes: dict[str, Any], seed: int, split: Split, folder: Path, progress: bool) -> Trial:
-    try:
-        ready = prepare(variant, seed, split=split)
-        identity = variant.identity(seed, split)
-        report = fit_prepared(variant, ready, seed, folder, identity, progress=progress)
-    except FloatingPointError as error:  # diverged: a finding about this setting, not a fault of the search
-        return Trial(changes, {}, error=str(error))
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return Trial(changes, report.best, len(report.history), report.best_epoch, report.seconds)
-
-
-def fit_prepared(
-    experiment: Experiment,
-    ready: Prepared,
-    seed: int,
-    directory: Path,
-    identity: Identity,
-    *,
-    callbacks: Sequence[Any] = (),
-    progress: bool = False,
-    together: Together = ALONE,
-) -> FitReport:
-    """Trains a prepared model in a folder, or goes on there; judged on valid by the experiment's monitor.
-
-    Args:
-        experiment, ready, seed: what to train.
-        directory: of checkpoint and log.
-        identity: of the run; a checkpoint of another one is refused.
-        callbacks: beside the experiment's own.
-        progress: show a bar.
-        together: the processes that train it.
-    """
-    config = experiment.evaluate.for_split(ready.split).for_validation(experiment.fit.monitor)
-
-    def validate(model: Recommender) -> dict[str, float]:
-        found = evaluate(model, ready.graph, ready.split.valid, config, experiment.fit.device, seen=ready.seen)
-        named = {f"{group}/{m}": v for group, metrics in found.metrics.items() for m, v in metrics.items()}
-        return found["all"] | {m: v for m, v in named.items() if m == experiment.fit.monitor}
-
-    return fit(
-        ready.model,
-        ready.graph,
-        validate,
-        experiment.fit,
-        seed=seed,
-        directory=directory,
-        resume=True,
-        epoch_transforms=experiment.epoch_transforms,
-        callbacks=(*copy.deepcopy(experiment.callbacks), *callbacks),
-        identity=identity.id,
-        progress=progress,
-        together=together,
-    )
 
 
 def _per_user(found: Evaluation, stage: str) -> pl.DataFrame:

@@ -24,7 +24,8 @@ from mmgraph.data.files import DamagedFile, FileLock, FolderInUse, owned, read_j
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import read_identity
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.running import TRAINED, Trained, run, run_folder, train
+from mmgraph.experiment.running import run, train
+from mmgraph.experiment.trained import TRAINED, Trained, run_folder
 from mmgraph.experiment.tuning import Study, conclude, tune
 
 if TYPE_CHECKING:

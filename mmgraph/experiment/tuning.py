@@ -31,7 +31,8 @@ from mmgraph.data.files import (
 )
 from mmgraph.description import describe, hash_of
 from mmgraph.experiment.config import Experiment
-from mmgraph.experiment.running import Search, Trial, fit_prepared, prepare, read_trial
+from mmgraph.experiment.preparing import fit_prepared, prepare
+from mmgraph.experiment.searching import Search, Trial, read_trial
 from mmgraph.experiment.space import Choice, Integer
 from mmgraph.train import Epoch, Pruned
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mmgraph.features.chunks import StoreWriteError
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem
 from mmgraph.features.passports import NoiseCheck, Passport, noise_check, passport
 from mmgraph.features.probing import Probe, click_auc, probe_dataset, probe_features
 from mmgraph.features.standardise import Standardiser
-from mmgraph.features.store import EncodeReport, FeatureStore, Stored, StoreWriteError
+from mmgraph.features.store import EncodeReport, FeatureStore, Stored
 
 __all__ = [
     "EncodeReport",

@@ -10,35 +10,27 @@ that the next run goes on from.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
-import struct
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from mmgraph.data.errors import DataError
-from mmgraph.data.files import WriteFailed, write_atomically
-from mmgraph.data.files import make_folder as make_any_folder
+from mmgraph.data.files import write_atomically
+from mmgraph.features.chunks import Held, StoreWriteError, chunks, make_folder, read_chunk, write_chunk, write_error
 from mmgraph.features.encoded import Encoded, Encodes, MediaError, Problem, assemble, source_name
 from mmgraph.progress import Advance
 from mmgraph.progress import progress as show_progress
 
 _STALE_SECONDS = 3600.0
-
-
-class StoreWriteError(WriteFailed):
-    """The store cannot be written (a full disk, for one). What was stored before is whole."""
 
 
 class EncodeReport(BaseModel):
@@ -228,9 +220,9 @@ class FeatureStore:
             part = {name: held.rows[name] for name in names[start : start + self.chunk_rows]}
             if part or notes[0]:
                 try:
-                    after.add(_write_chunk(folder, encoder.shape, part, *notes))
+                    after.add(write_chunk(folder, encoder.shape, part, *notes))
                 except OSError as error:
-                    raise _write_error(error, folder, "Every row that was stored still is") from error
+                    raise write_error(error, folder, "Every row that was stored still is") from error
                 notes = ({}, {})
         for path in held.chunks - after:
             path.unlink(missing_ok=True)
@@ -244,7 +236,7 @@ class FeatureStore:
                 text = json.dumps(encoder.describe(), indent=1, ensure_ascii=False)
                 write_atomically(folder / "encoder.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:
-            raise _write_error(error, folder, "Nothing was encoded") from error
+            raise write_error(error, folder, "Nothing was encoded") from error
         for path in folder.glob(".*.part"):
             try:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
@@ -254,10 +246,10 @@ class FeatureStore:
 
     def _read(
         self, folder: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...], progress: bool = False
-    ) -> _Held:
+    ) -> Held:
         """What the store holds of the wanted content hashes (None: of all). Damaged chunks are moved aside."""
-        held, seen = _Held(), set()
-        while fresh := [path for path in _chunks(folder) if path not in seen]:
+        held, seen = Held(), set()
+        while fresh := [path for path in chunks(folder) if path not in seen]:
             seen.update(fresh)
             with show_progress(f"reading {folder.name}", len(fresh), shown=progress, lasting=False) as advance:
                 self._read_chunks(fresh, wanted, shape, held, advance)
@@ -266,13 +258,13 @@ class FeatureStore:
 
     @staticmethod
     def _read_chunks(
-        paths: Sequence[Path], wanted: Mapping[str, Any] | None, shape: tuple[int, ...], held: _Held, advance: Advance
+        paths: Sequence[Path], wanted: Mapping[str, Any] | None, shape: tuple[int, ...], held: Held, advance: Advance
     ) -> None:
         """Adds what these chunks hold."""
         for path in paths:
             advance()
             try:
-                chunk = _read_chunk(path, wanted, shape)
+                chunk = read_chunk(path, wanted, shape)
             except FileNotFoundError:  # another process has just put its rows into a chunk that the next look finds
                 continue
             except OSError as error:
@@ -292,17 +284,6 @@ class FeatureStore:
                 held.rows.update(chunk.rows)
                 held.problems.update(chunk.problems)
                 held.partial.update(chunk.partial)
-
-
-@dataclass
-class _Held:
-    """Rows, reasons of media without a row, what rows lack, by content hash; and the chunks they came out of."""
-
-    rows: dict[str, Tensor] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    partial: dict[str, str] = field(default_factory=dict)
-    chunks: set[Path] = field(default_factory=set)
-    damaged: int = 0
 
 
 class _Pending:
@@ -328,33 +309,14 @@ class _Pending:
             return
         began = time.perf_counter()
         try:
-            _write_chunk(self.folder, self.encoder.shape, self.rows, self.problems, self.partial)
+            write_chunk(self.folder, self.encoder.shape, self.rows, self.problems, self.partial)
         except OSError as error:
             state = f"{self.saved} of {self.total} new media are stored, {count} encoded since are not"
-            raise _write_error(error, self.folder, state) from error
+            raise write_error(error, self.folder, state) from error
         self.saved += count
         self.rows, self.problems, self.partial = {}, {}, {}
         self.last = time.perf_counter()
         self.seconds += self.last - began
-
-
-def _write_error(error: OSError, folder: Path, state: str) -> StoreWriteError:
-    cause = error.__cause__ if isinstance(error, WriteFailed) and isinstance(error.__cause__, OSError) else error
-    return StoreWriteError.about(
-        cause, folder, state, "Give a folder that can be written (mmgraph encode: --store and --out)"
-    )
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder that is about to be written to.
-
-    Raises:
-        StoreWriteError: it cannot be made, or not be written to.
-    """
-    try:
-        make_any_folder(folder)
-    except OSError as error:
-        raise _write_error(error, folder, "Nothing was encoded") from error
 
 
 def _fingerprints(
@@ -394,80 +356,3 @@ def _signature(encoder: Encodes, item: Any) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _chunks(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
-def _write_chunk(
-    folder: Path,
-    shape: tuple[int, ...],
-    rows: Mapping[str, Tensor],
-    problems: Mapping[str, str],
-    partial: Mapping[str, str],
-) -> Path:
-    """One chunk: "values" [n, D] ("values" [n, T, D] and "lengths" [n] for sequences), keys and reasons."""
-    packed = assemble(shape, len(rows), dict(enumerate(rows.values())))
-    tensors = {"values": packed.values}
-    if packed.lengths is not None:
-        tensors["lengths"] = packed.lengths
-    told = {"keys": list(rows), "problems": dict(problems), "partial": dict(partial)}
-    data = safetensors.torch.save(tensors, {"store": json.dumps(told)})  # one entry: safetensors shuffles several
-    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
-    write_atomically(path, data)
-    return path
-
-
-def _read_chunk(path: Path, wanted: Mapping[str, Any] | None, shape: tuple[int, ...]) -> _Held:
-    """Wanted rows and reasons of one chunk. Of a chunk without any only the header is read.
-
-    Raises:
-        DataError: its bytes are not those that were written, or were never written by a store.
-    """
-    with path.open("rb") as file:
-        start = file.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 0 < size <= path.stat().st_size:
-            raise _damaged(path)
-        header = file.read(size)
-        keys, problems, partial = _told(path, header)
-        if wanted is not None and not any(key in wanted for key in (*keys, *problems)):
-            return _Held()
-        data = start + header + file.read()
-    if hashlib.sha256(data).hexdigest()[:32] != path.stem:
-        raise _damaged(path)
-    try:
-        tensors = safetensors.torch.load(data)
-    except Exception as error:  # safetensors' own, which has no base but this
-        raise _damaged(path) from error
-    values, lengths = tensors.get("values"), tensors.get("lengths")
-    if values is None or values.shape != (len(keys), *shape) or (lengths is None) != (len(shape) == 1):
-        raise _damaged(path)
-    if lengths is not None and (lengths.shape != (len(keys),) or bool(((lengths < 1) | (lengths > shape[0])).any())):
-        raise _damaged(path)
-    here = [(position, key) for position, key in enumerate(keys) if wanted is None or key in wanted]
-    return _Held(
-        {key: values[at] if lengths is None else values[at, : int(lengths[at])] for at, key in here},
-        {key: reason for key, reason in problems.items() if wanted is None or key in wanted},
-        {key: lost for key, lost in partial.items() if wanted is None or key in wanted},
-    )
-
-
-def _told(path: Path, header: bytes) -> tuple[list[str], dict[str, str], dict[str, str]]:
-    """Keys of the rows, reasons of media without a row, what rows lack: what the header of a chunk says."""
-    try:
-        told = json.loads(json.loads(header)["__metadata__"]["store"])
-        keys, problems, partial = told["keys"], told["problems"], told["partial"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path) from error
-    texts = [*(keys if isinstance(keys, list) else [None])]
-    for notes in (problems, partial):
-        texts += [*notes, *notes.values()] if isinstance(notes, dict) else [None]
-    if not all(isinstance(text, str) for text in texts):
-        raise _damaged(path)
-    return keys, problems, partial
-
-
-def _damaged(path: Path) -> DataError:
-    return DataError("damaged chunk", file=path, fix="delete it: its rows are encoded again")

@@ -25,6 +25,7 @@ from mmgraph.data import (
     published_split,
     random_split,
 )
+from mmgraph.data.aligning import media_rows
 from mmgraph.data.checks import (
     check_columns,
     finite_matrix,
@@ -34,8 +35,8 @@ from mmgraph.data.checks import (
     resolve_duplicates,
     to_polars,
 )
-from mmgraph.data.dataset import hash_ids, hash_pairs, hash_table, media_rows
 from mmgraph.data.errors import Source
+from mmgraph.data.fingerprints import hash_ids, hash_pairs, hash_table
 from mmgraph.data.times import times
 
 FRAME = {"user_id": ["b", "a", "b"], "video_id": [30, 10, 10], "timestamp": [3, 2, 1], "like": [1, 0, 1]}

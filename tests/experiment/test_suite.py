@@ -40,7 +40,7 @@ from mmgraph.experiment import (
 )
 from mmgraph.experiment.index import INDEX
 from mmgraph.experiment.journal import JOURNAL
-from mmgraph.experiment.running import TRAINED, Trained, run_folder
+from mmgraph.experiment.trained import TRAINED, Trained, run_folder
 from mmgraph.models import Popularity
 from tests.experiment.toys import Dots, toy, toy_split, world
 

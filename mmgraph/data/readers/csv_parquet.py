@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from mmgraph.data.aligning import ID_COLUMNS
 from mmgraph.data.checks import first_line, near
-from mmgraph.data.dataset import ID_COLUMNS, Dataset
+from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.tables import existing

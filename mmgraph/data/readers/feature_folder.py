@@ -23,9 +23,10 @@ import safetensors.torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgraph.data.dataset import Encoding, Features, hash_ids
+from mmgraph.data.dataset import Encoding, Features
 from mmgraph.data.errors import DataError, Findings, Source
 from mmgraph.data.files import DamagedFile, altered, read_json, write_together
+from mmgraph.data.fingerprints import hash_ids
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.tables import read_npy
 from mmgraph.data.vocabulary import Vocabulary, as_tensor

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mmgraph.data.aligning import ID_COLUMNS
 from mmgraph.data.checks import check_columns, numbers
-from mmgraph.data.dataset import ID_COLUMNS, Dataset
+from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import Source
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.times import TimeUnit, times

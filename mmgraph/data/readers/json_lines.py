@@ -15,7 +15,7 @@ import polars as pl
 
 from mmgraph.data.checks import first_line
 from mmgraph.data.errors import DataError, Source
-from mmgraph.data.readers.delimited import opener_of
+from mmgraph.data.readers.packed import opener_of
 from mmgraph.data.readers.tables import existing
 
 Pick = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]

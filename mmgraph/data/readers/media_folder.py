@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from mmgraph.data.aligning import Unicode, media_rows
 from mmgraph.data.checks import Duplicates, check_columns, numbers
-from mmgraph.data.dataset import Dataset, Entities, Unicode, media_rows
+from mmgraph.data.dataset import Dataset, Entities
 from mmgraph.data.errors import DataError, Findings, Source, UnknownIdError
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.feature_folder import read_feature_folder

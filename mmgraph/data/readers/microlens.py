@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from mmgraph.data.aligning import media_rows
 from mmgraph.data.checks import Duplicates
-from mmgraph.data.dataset import Dataset, media_rows
+from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError, Findings
 from mmgraph.data.readers.delimited import read_table
 from mmgraph.data.readers.lists import read_sequences

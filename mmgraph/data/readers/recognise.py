@@ -9,11 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from mmgraph.data.dataset import ID_COLUMNS, Dataset
+from mmgraph.data.aligning import ID_COLUMNS
+from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError
 from mmgraph.data.readers.amazon import amazon_files, is_amazon, read_amazon
 from mmgraph.data.readers.csv_parquet import read_csv, read_parquet
-from mmgraph.data.readers.delimited import find_dialect, read_table
+from mmgraph.data.readers.delimited import read_table
+from mmgraph.data.readers.dialect import find_dialect
 from mmgraph.data.readers.feeds import data_folder
 from mmgraph.data.readers.kuairand import read_kuairand
 from mmgraph.data.readers.kuairec import read_kuairec

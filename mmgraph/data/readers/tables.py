@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgraph.data.errors import DataError, Source
-from mmgraph.data.readers.delimited import not_utf8, unpacked
+from mmgraph.data.readers.packed import not_utf8, unpacked
 
 
 def existing(path: str | Path, what: str = "file") -> Path:

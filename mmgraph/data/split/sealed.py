@@ -12,8 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmgraph.data.checks import check_word, pair_keys
-from mmgraph.data.dataset import Dataset, hash_pairs
+from mmgraph.data.dataset import Dataset
 from mmgraph.data.errors import DataError, SealedTestError
+from mmgraph.data.fingerprints import hash_pairs
 from mmgraph.data.split.exposed import known_exposures
 from mmgraph.data.split.protocol import Protocol, SeenAtTest
 

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.data import DataError, Dataset, UnknownIdError, Vocabulary, read_csv, read_media_folder, read_parquet
-from mmgraph.data.readers.delimited import Dialect, explain, find_dialect, read_table, records, unpacked
+from mmgraph.data.readers.delimited import explain, read_table
+from mmgraph.data.readers.dialect import Dialect, find_dialect, records
+from mmgraph.data.readers.packed import unpacked
 from mmgraph.data.vocabulary import one_spelling, plain_integers, text_ids
 from tests.data import layouts
 

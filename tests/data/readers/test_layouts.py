@@ -28,10 +28,10 @@ from mmgraph.data import (
     read_parquet,
     read_sequences,
 )
-from mmgraph.data.readers.delimited import not_utf8
 from mmgraph.data.readers.feature_folder import read_features
 from mmgraph.data.readers.media_folder import column_entities
 from mmgraph.data.readers.ogb import load_arrays, offline_ogb
+from mmgraph.data.readers.packed import not_utf8
 from mmgraph.data.readers.tables import existing, files_by_id, read_json, read_lists, read_npy
 from tests.data import layouts
 
