@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def same_identity(directory: Path, identity: Identity) -> None:
 
 
 def remove_files(path: Path) -> None:
+    """A file or a folder goes, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
