@@ -187,7 +187,7 @@ def times(value: Any, name: str) -> Tensor:
     """
     if isinstance(value, (bool, str)) or not isinstance(value, (Real, Tensor)) or getattr(value, "is_complex", bool)():
         raise TypeError(f"{name} must be seconds, a number or a tensor of them, got {_described(value)}")
-    out = torch.as_tensor(value).double()
+    out = torch.as_tensor(value, dtype=torch.float64)
     if readable(out) and bool(out.isnan().any()):
         raise ValueError(f"{name} must be seconds, got NaN")
     return out

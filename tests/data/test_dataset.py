@@ -171,7 +171,7 @@ def test_absent_rows_are_zero_and_may_have_been_nan():
     assert Features.of(np.ones((2, 3), dtype=np.float64), [True, False]).values.sum() == 3
     with pytest.raises(DataError, match=r"row 1, column '0'.*nan is not finite.*mark it absent"):
         Features(values)
-    with pytest.raises(DataError, match="presence mask of shape"):
+    with pytest.raises(DataError, match=r"present is \[3\] beside values \[2, 2\]"):
         Features(values, torch.ones(3, dtype=torch.bool))
 
 
@@ -404,8 +404,12 @@ def test_encoded_features_are_identified_by_encoder_and_media_and_not_by_their_l
         (lambda d: d.where(pl.col("lke") > 0), DataError, "the filter .* does not fit.*use the columns"),
         (lambda d: Dataset.from_frames(FRAME, user=3), TypeError, "column 3: give the name of a column"),
         (lambda d: Dataset.from_frames(FRAME, features=[1]), TypeError, "features of type list"),
-        (lambda d: Features.of(np.ones((2, 2)), [2, 0]), DataError, "a presence mask holds other values than 0 and 1"),
-        (lambda d: Features.of(np.ones((2, 2)), [float("nan"), 0]), DataError, "a presence mask holds other values"),
+        (lambda d: Features.of(np.ones((2, 2)), [2, 0]), DataError, "present holds other values than 0 and 1"),
+        (
+            lambda d: Features.of(np.ones((2, 2)), [float("nan"), 0]),
+            DataError,
+            "present is torch.float64",
+        ),
         (lambda d: Features.of(np.ones((2, 2))).take(np.array([-1])), IndexError, "row -1 is outside the 2 rows"),
         (lambda d: Features.of(np.ones((2, 2))).take(np.array([0.5])), TypeError, "give whole numbers"),
         (lambda d: random_split("folder"), TypeError, "a str in place of a Dataset: read it first"),

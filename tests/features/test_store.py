@@ -23,6 +23,7 @@ import torch
 from mmgraph.data import DataError
 from mmgraph.encoders import HashEncoder
 from mmgraph.features import EncodeReport, FeatureStore, MediaError, Stored, StoreWriteError
+from mmgraph.features import chunks as chunks_module
 from mmgraph.features import store as store_module
 from mmgraph.features.encoded import Partly
 from tests.encoders.making import Counting, jpeg
@@ -358,7 +359,7 @@ def test_a_tampered_header_is_a_damaged_chunk_whatever_it_says(tmp_path, header,
     path = chunk.with_name(f"{name}.safetensors")
     path.write_bytes(data)
     with pytest.raises(DataError, match=rf"{name}.safetensors: damaged chunk"):
-        store_module._read_chunk(path, {"a": 0}, (64,))
+        chunks_module.read_chunk(path, {"a": 0}, (64,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert store.encode(Counting(), ["one", "two"]).encoded.values.equal(good)
@@ -379,7 +380,7 @@ def test_tensors_of_another_shape_are_a_damaged_chunk(tmp_path, tensors) -> None
     path = tmp_path / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
     path.write_bytes(data)
     with pytest.raises(DataError, match="damaged chunk"):
-        store_module._read_chunk(path, None, (64,))
+        chunks_module.read_chunk(path, None, (64,))
 
 
 @pytest.mark.parametrize("lengths", [[0, 1], [5, 1], [1]])
@@ -389,7 +390,7 @@ def test_impossible_lengths_are_a_damaged_chunk(tmp_path, lengths) -> None:
     path = tmp_path / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
     path.write_bytes(data)
     with pytest.raises(DataError, match="damaged chunk"):
-        store_module._read_chunk(path, None, (4, 8))
+        chunks_module.read_chunk(path, None, (4, 8))
 
 
 def test_a_damaged_chunk_is_told_once_and_its_rows_are_whole_again(tmp_path) -> None:
@@ -411,17 +412,17 @@ def test_compacting_beside_a_pass_raises_no_alarm_and_costs_no_work(tmp_path, mo
     texts = [f"text {n}" for n in range(6)]
     for text in texts:
         store.encode(Counting(), [text])
-    real, raced = store_module._read_chunk, []
+    real, raced = store_module.read_chunk, []
 
     def read(path: Path, *rest: Any) -> Any:
         if not raced:
             raced.append(path)
             with monkeypatch.context() as patch:
-                patch.setattr(store_module, "_read_chunk", real)
+                patch.setattr(store_module, "read_chunk", real)
                 store.compact(Counting())  # another process, just after we looked which chunks there are
         return real(path, *rest)
 
-    monkeypatch.setattr(store_module, "_read_chunk", read)
+    monkeypatch.setattr(store_module, "read_chunk", read)
     counting = Counting()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -436,7 +437,7 @@ def test_compacting_keeps_a_chunk_that_it_would_write_again_and_one_that_came_me
     full = next(store.folder(Counting()).glob("*.safetensors"))
     assert store.compact(Counting()) == 1
     assert [path.name for path in store.folder(Counting()).glob("*.safetensors")] == [full.name]
-    real, raced = store_module._write_chunk, []
+    real, raced = store_module.write_chunk, []
 
     def write(*rest: Any) -> Any:
         if not raced:
@@ -444,7 +445,7 @@ def test_compacting_keeps_a_chunk_that_it_would_write_again_and_one_that_came_me
             store.encode(Counting(), texts[4:])  # another process, while the joined chunks are being written
         return real(*rest)
 
-    monkeypatch.setattr(store_module, "_write_chunk", write)
+    monkeypatch.setattr(store_module, "write_chunk", write)
     store.compact(Counting())
     counting = Counting()
     assert store.encode(counting, texts).encoded.present.all()
@@ -458,7 +459,7 @@ def test_compacting_that_is_stopped_between_two_chunks_loses_nothing(tmp_path, m
     for text in texts:
         store.encode(Corrupt(), [text])
     store.encode(Corrupt(), ["corrupt"])
-    real, written = store_module._write_chunk, []
+    real, written = store_module.write_chunk, []
 
     def write(*rest: Any) -> Any:
         if len(written) == 2:
@@ -467,7 +468,7 @@ def test_compacting_that_is_stopped_between_two_chunks_loses_nothing(tmp_path, m
         return written[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_write_chunk", write)
+        patch.setattr(store_module, "write_chunk", write)
         with pytest.raises((KeyboardInterrupt, StoreWriteError)):
             store.compact(Corrupt())
     Corrupt.attempts.clear()

@@ -88,9 +88,9 @@ def test_co_exposure_reaches_videos_that_nobody_clicked():
 def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="one length"):
         Exposures(USER, VIDEO[:2], TIME)
-    with pytest.raises(ValueError, match=r"video rows must lie in \[0, 7\)"):
+    with pytest.raises(ValueError, match="video holds 7 "):
         Exposures(USER, VIDEO + 1, TIME)(twelve_nodes())
     with pytest.raises(ValueError, match="apply Exposures first"):
         CoExposure()(twelve_nodes())
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="window must be a finite number above 0"):
         CoExposure(window=0.0)

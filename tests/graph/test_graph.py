@@ -102,7 +102,7 @@ def test_with_interactions_leaves_the_old_graph_alone():
     assert len(graph.interactions()[0]) == 10
     assert more.seen.dense()[4].tolist() == [0, 0, 0, 0, 0, 0, 1]
     assert more["video", "rev_interacts", "user"].edge_index[:, -1].tolist() == [6, 4]
-    with pytest.raises(ValueError, match=r"video rows must lie in \[0, 7\)"):
+    with pytest.raises(ValueError, match="video holds 7 "):
         graph.with_interactions(torch.tensor([0]), torch.tensor([7]))
 
 
@@ -151,7 +151,7 @@ def test_a_new_interaction_brings_its_signals_or_leaves_them_unknown():
     assert len(EdgeDrop(0.5)(more)["user", "interacts", "video"].like) == round(store.edge_index.shape[1] / 2)
     with pytest.raises(KeyError, match="share"):
         graph.with_interactions(new, new, at, signals={"share": new})
-    with pytest.raises(ValueError, match="1 values for 2"):
+    with pytest.raises(ValueError, match=r"signals\['finish'\] must be \[2\]"):
         graph.with_interactions(new, new, at, signals={"finish": new[:1]})
 
 
