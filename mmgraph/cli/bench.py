@@ -74,11 +74,13 @@ def _tables(suite: Suite, results: list[Result], latex: bool) -> None:
     from rich.console import Console
 
     from mmgraph.experiment import table
+    from mmgraph.experiment.result import OF_TRAINING
 
+    measured = [name for name in suite.metrics if name not in OF_TRAINING]
     for protocol in dict.fromkeys(r.protocol for r in results):
         members = [r for r in results if r.protocol == protocol]
         for group in ("all", "warm", "cold"):
-            if all(name in r.test.get(group, ()) for r in members for name in suite.metrics):
+            if all(name in r.test.get(group, ()) for r in members for name in measured):
                 shown = table(members, suite.metrics, group=group)
                 Console().print(shown.rich())
                 if latex:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmgraph.data.files import DamagedFile, hash_bytes, read_json, write_json
 
 PER_USER = "per_user.parquet"
+OF_TRAINING = ("seconds", "epochs", "parameters")
 Metrics = dict[str, dict[str, float]]
 
 
@@ -123,11 +124,13 @@ class Result(BaseModel):
         return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def metric(self, name: str, group: str = "all", stage: str = "test") -> float:
-        """One number.
+        """One number; ``seconds``, ``epochs`` and ``parameters`` are of the training, whatever the group and stage.
 
         Raises:
             KeyError: no such group or metric; the message lists what there is.
         """
+        if name in OF_TRAINING and name in self.training:
+            return float(self.training[name])
         groups: Metrics = getattr(self, stage)
         if group not in groups:
             raise KeyError(f"{self.experiment}: no group {group!r} on {stage}; there are {sorted(groups)}")

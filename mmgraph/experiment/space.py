@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +127,7 @@ class Tuning(Config):
         warm_up: epochs before that; longer than the model family needs to rise at all (UltraGCN is flat for 140).
     """
 
-    space: dict[str, Range] = Field(default_factory=dict)
+    space: Mapping[str, Range] = Field(default_factory=dict)
     startup: int = Field(default=12, ge=1)
     batch: int = Field(default=4, ge=1)
     prune_below: float | None = Field(default=0.5, gt=0, lt=1)

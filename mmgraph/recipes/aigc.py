@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from mmgraph.data.split import Split, global_time_split
 from mmgraph.data.synthetic import MODALITIES, World, WorldConfig, generate
 from mmgraph.demo import TruePreference, late_preference
 from mmgraph.evaluate import EvalConfig
-from mmgraph.experiment import Experiment, Result, compare, run_all, table
+from mmgraph.experiment import Experiment, Result, Tuning, Uniform, compare, run_all, table
 from mmgraph.features import Standardiser
 from mmgraph.models import EASE, CLCRec, ContentVAE, HeteroMMGCN, ItemKNN, Popularity, Recommender
 from mmgraph.train import FitConfig
@@ -39,6 +39,8 @@ CONFIG = WorldConfig(users=500, videos=600, days=20, sessions_per_week=8)
 # The same users, videos and clicks, but each video lacks each modality with chance one half.
 SCARCE = CONFIG.model_copy(update={"coverage": dict.fromkeys(MODALITIES, 0.5)})
 SEEDS = (0, 1, 2, 3, 4)
+# How much of each modality is missing in the worlds of `missing`; the clicks are the same in all of them.
+MISSING = (0.0, 0.3, 0.6, 0.9)
 
 
 @functools.cache
@@ -71,6 +73,18 @@ def scarce_split() -> Split:
     """The same, of the world where half of each modality is missing."""
     scarce = generate(SCARCE)
     return _by_time(_clicked(scarce, {m: _features(scarce, m) for m in MODALITIES}, "aigc-scarce"))
+
+
+@functools.cache
+def missing_split(rate: float) -> Callable[[], Split]:
+    """The split of the world in which each video lacks each modality with chance ``rate``."""
+
+    @functools.cache
+    def built() -> Split:
+        there = generate(CONFIG.model_copy(update={"coverage": dict.fromkeys(MODALITIES, 1 - rate)}))
+        return _by_time(_clicked(there, {m: _features(there, m) for m in MODALITIES}, f"aigc-missing-{rate:g}"))
+
+    return built
 
 
 def _by_time(raw: Dataset) -> Split:
@@ -110,13 +124,20 @@ def mmgcn() -> Experiment:
     baselines = tuple(
         base.variant(name=name, model=model, model_args=args, baselines=()) for name, (model, args) in closed.items()
     )
-    return base.variant(baselines=baselines)
+    space = {
+        "fit.learning_rate": Uniform(4e-4, 4e-2, log=True),
+        "model_args.align": Uniform(0, 0.1),
+        "model_args.l2": Uniform(1e-4, 1e-1, log=True),
+    }
+    return base.variant(baselines=baselines, tuning=Tuning(space=space, warm_up=8))
 
 
 def ease(name: str, modalities: Sequence[str]) -> Experiment:
     """EASE with features, in closed form: what these modalities are worth, in a second and without a seed."""
     args = {"reg": 200.0, "features": list(modalities), "feature_weight": 10.0}
-    return mmgcn().variant(name=f"aigc-ease-{name}", model=EASE, model_args=args, baselines=())
+    space = {"model_args.reg": Uniform(1, 1e4, log=True), "model_args.feature_weight": Uniform(0.1, 100, log=True)}
+    changes = {"model": EASE, "model_args": args, "baselines": (), "tuning": Tuning(space=space)}
+    return mmgcn().variant(name=f"aigc-ease-{name}", **changes)
 
 
 def ease_variants() -> list[Experiment]:
@@ -170,7 +191,20 @@ def _to_clicks(name: str, model: type[Recommender], rate: float, args: dict[str,
     fit = FIT.model_copy(
         update={"batch_size": 512, "learning_rate": rate, "epochs": 60, "eval_every": 1, "patience": 10}
     )
-    return _alone(mmgcn(), name).variant(model=model, model_args={"modalities": list(MODALITIES), **args}, fit=fit)
+    space = {"fit.learning_rate": Uniform(1e-5, 1, log=True), "model_args.align": Uniform(0, 16)}
+    return _alone(mmgcn(), name).variant(
+        model=model,
+        model_args={"modalities": list(MODALITIES), **args},
+        fit=fit,
+        tuning=Tuning(space=space, warm_up=10),
+    )
+
+
+def missing(rate: float) -> tuple[Experiment, ...]:
+    """A graph model, a content VAE and EASE with features where each video lacks each modality with chance ``rate``."""
+    told, split_of = f"missing-{rate:.0%}".removesuffix("%"), missing_split(rate)
+    rows = {"mmgcn": _alone(mmgcn(), "mmgcn"), "content-vae": content_vae(), "ease": ease("features", MODALITIES)}
+    return tuple(row.variant(name=f"aigc-{told}-{name}", split=split_of) for name, row in rows.items())
 
 
 def with_modalities(name: str, modalities: Sequence[str]) -> Experiment:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from mmgraph.data import Split, published_split
 from mmgraph.data.readers import read_lightgcn
-from mmgraph.experiment import Experiment
+from mmgraph.experiment import Experiment, Integer, Tuning, Uniform
 from mmgraph.models import ItemKNN, LightGCN, Popularity
 from mmgraph.recipes.source import data_root
 from mmgraph.train import FitConfig
+
+KNN = Tuning(space={"model_args.k": Integer(10, 1000, log=True), "model_args.shrink": Uniform(0, 1000)})
 
 
 def gowalla() -> Split:
@@ -35,7 +37,7 @@ def popularity() -> Experiment:
 
 def itemknn() -> Experiment:
     """Co-visit cosine."""
-    return Experiment(name="gowalla-itemknn", split=gowalla, model=ItemKNN, model_args={"k": 100})
+    return Experiment(name="gowalla-itemknn", split=gowalla, model=ItemKNN, model_args={"k": 100}, tuning=KNN)
 
 
 def lightgcn() -> Experiment:
@@ -48,4 +50,12 @@ def lightgcn() -> Experiment:
         fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=1000, patience=10, eval_every=5),
         seeds=(0,),
         baselines=(popularity(), itemknn()),
+        tuning=Tuning(
+            space={
+                "fit.learning_rate": Uniform(1e-4, 1e-1, log=True),
+                "model_args.num_layers": Integer(1, 4),
+                "model_args.l2": Uniform(1e-6, 1e-2, log=True),
+            },
+            warm_up=100,
+        ),
     )

@@ -11,7 +11,7 @@ from functools import partial
 
 from mmgraph.data import Split
 from mmgraph.evaluate import EvalConfig
-from mmgraph.experiment import Experiment
+from mmgraph.experiment import Experiment, Integer, Tuning, Uniform
 from mmgraph.graph import EdgeDrop
 from mmgraph.models import EASE, GRU4Rec, ItemKNN, LightGCN, Popularity, SASRec, TemporalGraph, TiSASRec
 from mmgraph.nn import CausalTransformer
@@ -21,6 +21,8 @@ from mmgraph.train import FitConfig
 RANKING = EvalConfig(k=(5, 10, 20), groups=("all",), auc=False)
 # 1,024 videos a step for the whole batch, logQ-corrected: an estimate of the softmax over all of them.
 SAMPLED = SampledSoftmax(negatives=1024, shared=True, log_q=True)
+RATE = {"fit.learning_rate": Uniform(2e-4, 1e-1, log=True)}
+WARM_UP = 8  # epochs, of which some 24 are made
 Baselines = tuple[Experiment, ...]
 
 
@@ -32,12 +34,18 @@ def popularity(split: Callable[[], Split], name: str) -> Experiment:
 def itemknn(split: Callable[[], Split], name: str) -> Experiment:
     """Co-interaction cosine."""
     args = {"k": 100, "shrink": 10.0}
-    return Experiment(name=f"{name}-itemknn", split=split, model=ItemKNN, model_args=args, evaluate=RANKING)
+    tuning = Tuning(space={"model_args.k": Integer(10, 1000, log=True), "model_args.shrink": Uniform(0, 1000)})
+    return Experiment(
+        name=f"{name}-itemknn", split=split, model=ItemKNN, model_args=args, evaluate=RANKING, tuning=tuning
+    )
 
 
 def ease(split: Callable[[], Split], name: str) -> Experiment:
     """EASE on interactions."""
-    return Experiment(name=f"{name}-ease", split=split, model=EASE, model_args={"reg": 100.0}, evaluate=RANKING)
+    tuning = Tuning(space={"model_args.reg": Uniform(1, 1e4, log=True)})
+    return Experiment(
+        name=f"{name}-ease", split=split, model=EASE, model_args={"reg": 100.0}, evaluate=RANKING, tuning=tuning
+    )
 
 
 def lightgcn(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Baselines) -> Experiment:
@@ -50,6 +58,10 @@ def lightgcn(split: Callable[[], Split], name: str, fit: FitConfig, baselines: B
         fit=fit,
         evaluate=RANKING,
         baselines=baselines,
+        tuning=Tuning(
+            space=RATE | {"model_args.num_layers": Integer(1, 4), "model_args.l2": Uniform(1e-6, 1e-2, log=True)},
+            warm_up=3 * WARM_UP,
+        ),
     )
 
 
@@ -64,6 +76,7 @@ def sasrec(split: Callable[[], Split], name: str, fit: FitConfig, baselines: Bas
         fit=fit,
         evaluate=RANKING,
         baselines=baselines,
+        tuning=Tuning(space=RATE | {"model_args.dropout": Uniform(0, 0.8)}, warm_up=WARM_UP),
     )
 
 
@@ -94,4 +107,8 @@ def graph_temporal(split: Callable[[], Split], name: str, fit: FitConfig, baseli
             "gate_bias": -2.0,
         },
         epoch_transforms=(EdgeDrop(0.8),),
+        tuning=Tuning(
+            space=RATE | {"model_args.long_dropout": Uniform(0, 0.9), "model_args.gate_bias": Uniform(-4, 1)},
+            warm_up=WARM_UP,
+        ),
     )

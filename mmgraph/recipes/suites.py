@@ -99,3 +99,20 @@ def world() -> Suite:
     from mmgraph.recipes import aigc as recipes
 
     return Suite(name="world", experiments=(recipes.mmgcn(),))
+
+
+def missing() -> Suite:
+    """The generated world with 0 to 90 % of each modality missing: a graph model, a content VAE, EASE with features."""
+    from mmgraph.recipes import aigc as recipes
+
+    rows = tuple(row for rate in recipes.MISSING for row in recipes.missing(rate))
+    return Suite(name="missing", experiments=rows, seeds=(0, 1, 2), metrics=("recall@20", "ndcg@20"))
+
+
+def speed() -> Suite:
+    """How long training takes on TikTok until valid stops it, beside what it reaches; seconds are of one machine."""
+    from mmgraph.recipes import tiktok as recipes
+
+    rows = (recipes.ease(), recipes.bprmf(), recipes.lightgcn(), recipes.lightgcn_bf16(), recipes.lightgcn_softmax())
+    metrics = ("recall@20", "ndcg@20", "seconds", "epochs")
+    return Suite(name="speed", experiments=(*rows, recipes.mgcn()), seeds=(0, 1, 2), metrics=metrics)

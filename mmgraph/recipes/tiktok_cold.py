@@ -12,13 +12,15 @@ import argparse
 from pathlib import Path
 
 from mmgraph.evaluate import EvalConfig
-from mmgraph.experiment import Experiment, run_all, table
+from mmgraph.experiment import Experiment, Tuning, Uniform, run_all, table
 from mmgraph.models import CLCRec, ContentMean, ContentVAE, DropoutNet
 from mmgraph.recipes.tiktok import tiktok
 from mmgraph.train import FitConfig
 
 MONITOR = "cold/recall@20"
 EVALUATE = EvalConfig(k=(20,), groups=("warm", "cold"), auc=True)
+L2 = Uniform(1e-6, 1e-2, log=True)
+POWER = {"model_args.power": Uniform(0, 1)}
 CONTENT = {"weights": {"audio": 0.3}, "whiten": ["audio"], "power": 0.75}
 
 
@@ -32,7 +34,8 @@ def visual_mean() -> Experiment:
 
 def content_mean() -> Experiment:
     """Mean profile of picture and sound: sound whitened and at .3, widely watched videos counting less."""
-    return visual_mean().variant(name="tiktok-cold-content-mean", model_args=dict(CONTENT))
+    tuning = Tuning(space=POWER)
+    return visual_mean().variant(name="tiktok-cold-content-mean", model_args=dict(CONTENT), tuning=tuning)
 
 
 def content_vae() -> Experiment:
@@ -45,6 +48,7 @@ def content_vae() -> Experiment:
         fit=FitConfig(learning_rate=2e-4, batch_size=1024, epochs=6, patience=6, monitor=MONITOR),
         evaluate=EVALUATE,
         baselines=(visual_mean(), content_mean(), dropoutnet(), clcrec()),
+        tuning=_space(1e-5, 1e-2, {"model_args.temperature": Uniform(0.05, 1, log=True), **POWER}),
     )
 
 
@@ -55,6 +59,7 @@ def dropoutnet() -> Experiment:
         model=DropoutNet,
         model_args={},
         fit=FitConfig(learning_rate=1e-3, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
+        tuning=_space(1e-4, 1e-1, {"model_args.dropout": Uniform(0, 0.95), "model_args.l2": L2}),
     )
 
 
@@ -65,7 +70,15 @@ def clcrec() -> Experiment:
         model=CLCRec,
         model_args={},
         fit=FitConfig(learning_rate=1e-2, batch_size=2048, epochs=12, eval_every=2, patience=3, monitor=MONITOR),
+        tuning=_space(
+            1e-4, 1e-1, {"model_args.mix": Uniform(0, 1), "model_args.align": Uniform(0, 10), "model_args.l2": L2}
+        ),
     )
+
+
+def _space(low: float, high: float, more: dict[str, Uniform]) -> Tuning:
+    """The rate and what is the model's own; the recipes train for 6 to 12 epochs."""
+    return Tuning(space={"fit.learning_rate": Uniform(low, high, log=True), **more}, warm_up=4)
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ def file(tmp_path, monkeypatch) -> str:
     path.write_text(RECIPES.format(root=str(Path(__file__).parents[2])))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "recipes", raising=False)  # of another test's folder
     return str(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmgraph.recipes import suites, tiktok
+from mmgraph.recipes import aigc, suites, tiktok
 
 RECIPES = (*tiktok.CLOSED, *tiktok.COLLABORATIVE, *tiktok.MULTIMODAL)
 
@@ -17,6 +17,28 @@ def test_a_recipe_lies_in_its_own_space(recipe):
         assert experiment.setting(path) in values, path
     if not experiment.model.closed_form:
         assert "fit.learning_rate" in experiment.tuning.space
+
+
+@pytest.mark.parametrize("suite", ["gowalla", "cold", "sequence", "world", "missing", "speed", "quick"])
+def test_every_recipe_of_a_suite_that_trains_can_be_tuned_from_its_own_setting(suite):
+    for member in getattr(suites, suite)().members():
+        for path, values in member.tuning.space.items():
+            assert member.setting(path) in values, (member.name, path)
+        if not member.model.closed_form:
+            assert "fit.learning_rate" in member.tuning.space, member.name
+            assert len(member.tuning.space) > 1
+            assert member.tuning.warm_up < member.fit.epochs
+
+
+def test_worlds_with_more_missing_have_the_same_clicks_and_fewer_features():
+    splits = [aigc.missing_split(rate)() for rate in (0.0, 0.9)]
+    assert aigc.missing_split(0.9) is aigc.missing_split(0.9)  # built once for all rows of the suite
+    assert splits[0].train.equals(splits[1].train)
+    shares = [[float(f.present.float().mean()) for f in split.dataset.features.values()] for split in splits]
+    assert all(share > 0.95 for share in shares[0])
+    assert all(0.03 < share < 0.2 for share in shares[1])
+    names = [member.name for member in suites.missing().members()]
+    assert len(names) == 3 * len(aigc.MISSING) == len(set(names))
 
 
 def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():

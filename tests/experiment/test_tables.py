@@ -162,3 +162,14 @@ def test_the_latex_of_a_suite_compiles(tmp_path):
     assert (tmp_path / "table.pdf").stat().st_size > 1000
     assert "\n!" not in done.stdout
     assert "Missing character" not in done.stdout
+
+
+def test_seconds_and_epochs_of_the_training_are_columns_that_are_never_bold(tmp_path):
+    low, high, _ = three(tmp_path)
+    timed = [r.model_copy(update={"training": {"seconds": s, "epochs": 3}}) for r, s in ((low, 20.0), (high, 120.0))]
+    made = table(timed, ["recall@5", "seconds", "epochs"])
+    assert bold(made) == [{"high"}, set(), set()]
+    assert made.rows["high"][1].text() == "120"
+    assert [cells[2].mean for cells in made.rows.values()] == [3, 3]
+    with pytest.raises(KeyError, match="no metric 'seconds'"):
+        table([low], ["seconds"])
