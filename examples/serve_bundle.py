@@ -15,8 +15,9 @@ from mmgraph.data import Dataset
 from mmgraph.data.split import user_time_split
 from mmgraph.graph import build_graph
 from mmgraph.models import ContentMean
-from mmgraph.serve.engine import Engine, Question
+from mmgraph.serve.engine import Engine
 from mmgraph.serve.log import Event, SqliteLog
+from mmgraph.serve.question import Question
 from mmgraph.serve.state import pack
 
 

@@ -68,6 +68,13 @@ class Response(NamedTuple):
     content_type: str = "application/json"
     headers: Mapping[str, str] = {}
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """As ASGI takes them."""
+        out = [(name.encode(), value.encode()) for name, value in self.headers.items()] if self.headers else []
+        if self.status != 204:
+            out += [(b"content-type", self.content_type.encode()), (b"content-length", b"%d" % len(self.body))]
+        return out
+
 
 def json_response(body: Any, status: int = 200) -> Response:
     """A body as JSON."""
@@ -82,10 +89,14 @@ class Request:
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.scope, self.method = scope, scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        raw = scope.get("raw_path") or scope["path"].encode()
-        # split before decoding: an id may hold a slash, as %2F
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        if b"?" in raw:
+            raw = raw[: raw.index(b"?")]
         try:
-            self.segments = tuple(unquote_to_bytes(part).decode() for part in raw.split(b"?")[0].split(b"/")[1:])
+            if b"%" in raw:  # split before decoding: an id may hold a slash, as %2F
+                self.segments = tuple(unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:])
+            else:
+                self.segments = tuple(raw.decode().split("/")[1:])
         except UnicodeDecodeError:
             raise Problem("bad-path", "percent-encode the UTF-8 bytes of an id") from None
         self.parameters: dict[str, str] = {}
@@ -190,26 +201,30 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Finds routes by path; a path's segments in braces match any one segment.
+    """Finds routes by path; one segment in braces matches any.
 
     Args:
         routes: earlier ones win.
+
+    Raises:
+        ValueError: a path with two segments in braces.
     """
 
     def __init__(self, routes: list[Route]) -> None:
         self.routes = routes
-        self._exact: dict[tuple[str, ...], dict[str, Route]] = {}
-        self._patterns: list[tuple[tuple[str, ...], dict[str, Route]]] = []
+        self._known: dict[tuple[str | None, ...], dict[str, Route]] = {}  # None: any segment
+        self._holes: dict[int, set[int]] = {}  # length of a path -> where braces are in such paths
+        self._names: dict[tuple[str | None, ...], str] = {}
         for route in routes:
-            segments = tuple(route.path.split("/")[1:])
-            if "{" not in route.path:
-                self._exact.setdefault(segments, {})[route.method] = route
-                continue
-            known = next((methods for pattern, methods in self._patterns if pattern == segments), None)
-            if known is None:
-                known = {}
-                self._patterns.append((segments, known))
-            known[route.method] = route
+            segments: list[str | None] = [*route.path.split("/")[1:]]
+            names = [(at, part[1:-1]) for at, part in enumerate(segments) if part and part[0] == "{"]
+            if len(names) > 1:
+                raise ValueError(f"{route.path} has two segments in braces")
+            for at, name in names:
+                segments[at] = None
+                self._holes.setdefault(len(segments), set()).add(at)
+                self._names[tuple(segments)] = name
+            self._known.setdefault(tuple(segments), {}).setdefault(route.method, route)
 
     def find(self, request: Request) -> Route:
         """The route of a request; its parameters are put into the request.
@@ -217,24 +232,20 @@ class Router:
         Raises:
             Problem: no such address, or no such method there.
         """
-        methods = self._exact.get(request.segments)
-        if methods is None:
-            methods = self._match(request)
+        methods = self._known.get(request.segments) or self._match(request)
         if methods is None:
             raise Problem("no-such-page", "the addresses are listed at /openapi.json")
-        method = "GET" if request.method == "HEAD" else request.method
-        route = methods.get(method)
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             allowed = ", ".join(sorted(methods) + (["HEAD"] if "GET" in methods else []))
             raise Problem("method", f"there is {allowed}", {"allow": allowed})
         return route
 
     def _match(self, request: Request) -> dict[str, Route] | None:
-        for pattern, methods in self._patterns:
-            if len(pattern) == len(request.segments) and all(
-                p.startswith("{") or p == s for p, s in zip(pattern, request.segments, strict=True)
-            ):
-                pairs = zip(pattern, request.segments, strict=True)
-                request.parameters = {p[1:-1]: s for p, s in pairs if p.startswith("{")}
-                return methods
+        segments = request.segments
+        for at in self._holes.get(len(segments), ()):
+            path = (*segments[:at], None, *segments[at + 1 :])
+            if path in self._names:
+                request.parameters = {self._names[path]: segments[at]}
+                return self._known[path]
         return None

@@ -14,6 +14,9 @@ from mmgraph.ops import CSR, TopK, TopKIndex, best_of
 _LAST = 1024
 _FEW = 64
 
+Lists = list[list[tuple[int, float]]]
+"""For each query the rows of videos and their scores, best first."""
+
 
 class Index:
     """A :class:`mmgraph.ops.TopKIndex` for one video and one user at a time; also over scores from elsewhere.
@@ -60,32 +63,35 @@ class Index:
 
     def search(
         self, queries: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
-    ) -> TopK:
+    ) -> Lists:
         """The k videos with the highest dot product for each query, exact, ties to the lower row.
 
         Args:
             queries: [B, D].
-            k: how many; -1 and -inf where too few are left.
+            k: how many; fewer where too few are left.
             exclude: for each query the rows that it may not get.
             allowed: [V] bool, the only rows permitted; all by default.
         """
         longest = max((len(rows) for rows in exclude), default=0)
         if longest > _FEW:
-            return self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed)
+            return _lists(self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed))
         # the best k + n hold the best k without any n of them: cheaper than a matrix of pairs, and as exact
-        found = self._index.search(queries, k + longest, candidates=allowed)
-        return _without(found, k, exclude) if longest else found
+        found = _lists(self._index.search(queries, k + longest, candidates=allowed))
+        if not longest:
+            return found
+        barred = [set(rows.tolist()) for rows in exclude]
+        return [[one for one in line if one[0] not in out][:k] for line, out in zip(found, barred, strict=True)]
 
     def best(
         self, scores: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
-    ) -> TopK:
+    ) -> Lists:
         """The same for scores [B, V] from elsewhere; they are overwritten."""
         scores.masked_fill_(self.hidden, -torch.inf)
         if allowed is not None:
             scores.masked_fill_(~allowed, -torch.inf)
         for line, hidden in enumerate(exclude):
             scores[line, torch.from_numpy(hidden)] = -torch.inf
-        return best_of(scores, k)
+        return _lists(best_of(scores, k))
 
     def _pairs(self, exclude: Sequence[NDArray[np.int64]]) -> CSR | None:
         if not any(len(rows) for rows in exclude):
@@ -97,13 +103,6 @@ class Index:
         return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))
 
 
-def _without(found: TopK, k: int, exclude: Sequence[NDArray[np.int64]]) -> TopK:
-    """The first k of each list that are not in its set."""
-    score, video = torch.full((len(exclude), k), -torch.inf), torch.full((len(exclude), k), -1)
-    scores, videos = found.score.numpy(), found.video.numpy()
-    for line, rows in enumerate(exclude):
-        barred = set(rows.tolist())
-        kept = [at for at, row in enumerate(videos[line].tolist()) if row >= 0 and row not in barred][:k]
-        score[line, : len(kept)] = torch.from_numpy(scores[line, kept])
-        video[line, : len(kept)] = torch.from_numpy(videos[line, kept])
-    return TopK(score, video)
+def _lists(found: TopK) -> Lists:
+    pairs = zip(found.video.tolist(), found.score.tolist(), strict=True)
+    return [[one for one in zip(rows, scores, strict=True) if one[0] >= 0] for rows, scores in pairs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -55,8 +54,7 @@ class Keys:
         kind, _, token = request.header("authorization").partition(" ")
         if kind.lower() == "bearer":
             given = token.strip()
-        mine = _hashed(given)
-        return next((role for key, role in self._roles.items() if hmac.compare_digest(key, mine)), None)
+        return self._roles.get(_hashed(given))  # how long it takes says something of a hash, nothing of a key
 
     def check(self, request: Request, wanted: Role | None) -> None:
         """That the request may do what needs a role; notes its own.

@@ -21,7 +21,6 @@ from mmgraph.bundle import Bundle
 from mmgraph.bundle.bundle import DELETED, HIDDEN, NAMELESS, ROWLESS
 from mmgraph.bundle.towers import ridge_row
 from mmgraph.data.files import write_atomically
-from mmgraph.ops.topk import TopK
 from mmgraph.serve.index import Index
 from mmgraph.serve.log import Entry, Event, EventLog
 
@@ -96,6 +95,8 @@ class State:
         self.columns: dict[int, dict[str, Any]] = {}
         """Columns of videos that the log described."""
         self.columns_version = 0
+        self.titled = "title" in bundle.columns.columns
+        """Whether any video may have a title."""
         self.features: dict[int, dict[str, str]] = {}
         self.met: dict[int, list[Met]] = {}
         self.popularity = bundle.popularity.numpy().copy()
@@ -117,6 +118,13 @@ class State:
         self.published = np.empty(0, np.int64)
         self.published_at = self.popularity_at
         self.publish(self.popularity_at)
+
+    def warm(self) -> None:
+        """Reads the towers that new videos and clicks will need, so that the first of them does not wait."""
+        bundle = self.bundle
+        for tower in (bundle.cold, bundle.tower if bundle.manifest.fold_in.method == "tower" else None):
+            if tower is not None:
+                tower.load()
 
     # -- folding -----------------------------------------------------------------------------------
 
@@ -196,6 +204,7 @@ class State:
         if columns is not None:
             self.columns[row] = columns
             self.columns_version += 1
+            self.titled = self.titled or "title" in columns
         if row >= self.trained or row in self._unmade:
             if features:
                 self.features[row] = features
@@ -346,8 +355,8 @@ class State:
         k: int,
         exclude: Sequence[NDArray[np.int64]] = (),
         allowed: Tensor | None = None,
-    ) -> TopK:
-        """The k best for each of some rows that :meth:`profile` or :meth:`of_history` gave."""
+    ) -> list[list[tuple[int, float]]]:
+        """The k best for each of some rows that :meth:`profile` or :meth:`of_history` gave: pairs of row and score."""
         if not self.linear:
             return self.index.search(torch.stack(list(queries)), k, exclude, allowed)
         scores = torch.full((len(queries), len(self.index)), -torch.inf)
@@ -363,17 +372,17 @@ class State:
             return padded[at].masked_fill(self.index.hidden[at], -torch.inf)
         return (self.index.rows[at] @ query).masked_fill(self.index.hidden[at], -torch.inf)
 
-    def similar(self, video: int, k: int, allowed: Tensor | None = None) -> TopK:
-        """The k videos whose rows have the highest cosine with this one's."""
+    def similar(self, video: int, k: int, allowed: Tensor | None = None) -> list[tuple[int, float]]:
+        """The k videos whose rows have the highest cosine with this one's: pairs of row and cosine."""
         if self.linear:
             weight = torch.full((1, len(self.index)), -torch.inf)
             if video < self.trained:
                 weight[0, : self.trained] = self.bundle.video[video]
-            return self.index.best(weight, k, [np.array([video])], allowed)
+            return self.index.best(weight, k, [np.array([video])], allowed)[0]
         rows = self.index.rows
         norms = torch.linalg.vector_norm(rows, dim=1).clamp_min_(1e-12)
         scores = torch.mv(rows, rows[video] / norms[video]).div_(norms)
-        return self.index.best(scores[None], k, [np.array([video])], allowed)
+        return self.index.best(scores[None], k, [np.array([video])], allowed)[0]
 
     def publish(self, now: float) -> None:
         """Ranks by popularity anew: what :meth:`popular` reads until the next time.
@@ -553,6 +562,7 @@ class State:
         out.hidden, out.deleted, out.nameless, out.rowless = (set(r) for r in (hidden, deleted, nameless, rowless))
         out.columns = {row: dict(values) for row, values in columns}
         out.columns_version = len(out.columns)
+        out.titled = out.titled or any("title" in values for values in out.columns.values())
         out.features = {row: dict(values) for row, values in features}
         out.met = {user: [Met(*met) for met in events] for user, events in met}
         out.interactions = sum(map(len, out.met.values()))

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mmgraph.serve.engine import Engine, Question, UnknownId, find_video
+from mmgraph.serve.answering import find_video
+from mmgraph.serve.engine import Engine
 from mmgraph.serve.log import Event, SqliteLog
+from mmgraph.serve.question import Question, UnknownId
 from mmgraph.serve.state import pack
 
 USERS = ("0", "1", "stranger")
@@ -114,8 +116,7 @@ class Barred(RuleBasedStateMachine):
         assert popular == set(self.videos) - barred, "and everything else is there again"
 
         def similar(state) -> set[str]:
-            rows = state.similar(state.videos.find("0"), 1000).video[0].tolist()
-            return {state.videos.raw[row] for row in rows if row >= 0}
+            return {state.videos.raw[row] for row, _ in state.similar(state.videos.find("0"), 1000)}
 
         assert not self.engine.call(similar).result() & barred
         for raw in sorted(barred)[:2]:

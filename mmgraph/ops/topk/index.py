@@ -17,6 +17,7 @@ _LONGEST = 4096  # bounds selected a row, at most
 _SCAN = 32  # rows from which a product in bfloat16 is quicker than a scan
 _PART = 1 << 16  # videos put into the table at a time
 _BLOCK_BYTES = 64 << 20
+_SMALL = 1 << 16  # pairs of a user and a video up to which all are scored one by one
 
 
 class TopKIndex:
@@ -361,6 +362,12 @@ class TopKIndex:
             return cpu.scan(left, self._table, out)
         return torch.mm(left.bfloat16(), self._table[:, : self._count], out=out)
 
+    def _each(self, user: Tensor) -> Tensor:
+        """[B, V] the products of all pairs, each as :meth:`_rescored` has it."""
+        pairs = torch.arange(0, len(user) * self._count + 1, self._count)
+        column = torch.arange(self._count, dtype=torch.int32).expand(len(user), -1).flatten()
+        return spmm.edge_dot(pairs, column, user, self.video).view(len(user), self._count)
+
     def _rescored(self, user: Tensor, column: Tensor, k: int) -> TopK:
         """The k best of some videos [B, K] of each user by their float32 scores; -1 is none."""
         none = column < 0
@@ -376,10 +383,12 @@ class TopKIndex:
     def _products(
         self, user: Tensor, k: int, seen: CSR | None, users: Tensor | None, candidates: Tensor | None
     ) -> TopK:
-        scores = torch.mm(user, self.video.T).add_(self.bias).masked_fill_(self.hidden, -torch.inf)
+        small = self._table is not None and 0 < len(user) * self._count <= _SMALL
+        scores = self._each(user) if small else torch.mm(user, self.video.T)
+        scores.add_(self.bias).masked_fill_(self.hidden, -torch.inf)
         if candidates is not None:
             scores.masked_fill_(~candidates, -torch.inf)
-        if self._table is None or k == 0 or self._count == 0:
+        if small or self._table is None or k == 0 or self._count == 0:
             return best(scores, k, seen, users)
         # scored once more as in a block by bounds, so that a user's list does not depend on who asks beside him
         near = best(scores, min(2 * k + 24, self._count), seen, users).video

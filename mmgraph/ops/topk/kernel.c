@@ -114,7 +114,9 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
     /* a number below the k-th largest score; -inf where there are too few blocks to tell */                           \
     INLINE float below_##KIND(const TYPE *scores, int64_t width, int64_t k) {                                          \
         float maxima[GROUPS];                                                                                          \
-        const int64_t blocks = width / BLOCK, run = (blocks + GROUPS - 1) / GROUPS;                                    \
+        /* of a narrow row single vectors: there are more of them */                                                   \
+        const int64_t unit = width / BLOCK < 2 * k ? LANES_##KIND : BLOCK;                                             \
+        const int64_t blocks = width / unit, run = (blocks + GROUPS - 1) / GROUPS;                                     \
         if (!blocks || blocks / run < k) return -__builtin_inff();                                                     \
         int64_t groups = 0;                                                                                            \
         for (int64_t first = 0; first + run <= blocks; first += run) {                                                 \
@@ -122,7 +124,7 @@ INLINE int64_t insert(uint64_t *keys, int64_t found, int64_t k, uint64_t new) {
             float parts[16];                                                                                           \
             for (int v = 0; v < 16; v++) parts[v] = -__builtin_inff();                                                 \
             memcpy(&most, parts, sizeof most);                                                                         \
-            for (const TYPE *x = scores + first * BLOCK; x < scores + (first + run) * BLOCK; x += LANES_##KIND)        \
+            for (const TYPE *x = scores + first * unit; x < scores + (first + run) * unit; x += LANES_##KIND)          \
                 most_##KIND(&most, x);                                                                                 \
             memcpy(parts, &most, sizeof most);                                                                         \
             for (int v = 1; v < 16; v++) parts[0] = parts[v] > parts[0] ? parts[v] : parts[0];                         \

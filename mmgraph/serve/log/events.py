@@ -84,6 +84,8 @@ def identifier(body: Mapping[str, Any], name: str) -> str:
         EventError: anything else.
     """
     raw = body.get(name)
+    if isinstance(raw, str) and 0 < len(raw) <= MAX_ID and raw.isascii() and raw.isprintable():
+        return raw  # most ids, quickly
     if isinstance(raw, float) and raw.is_integer():
         raw = int(raw)  # 7.0 is 7 in JSON
     if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= 2**53:

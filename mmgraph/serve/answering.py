@@ -1,0 +1,243 @@
+"""From questions to lists: several at a time, in one state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmgraph.serve.question import Answer, Question, UnknownColumn, UnknownId
+from mmgraph.serve.state import Met, State
+
+_NOBODY: NDArray[np.int64] = np.empty(0, np.int64)
+_NOBODY.flags.writeable = False
+
+
+@dataclass(slots=True)
+class Asked:
+    """A question on its way: who waits for the answer, and what was found so far.
+
+    Attributes:
+        question: what was asked.
+        done: where the answer goes; :meth:`settle` puts it there.
+        loop: the event loop that ``done`` belongs to; None for a future of threads.
+        counted: whether it takes one of the places of those that may wait.
+        outcome: the answer, or why there is none.
+    """
+
+    question: Question
+    done: futures.Future[Answer] | asyncio.Future[Answer]
+    loop: asyncio.AbstractEventLoop | None = None
+    counted: bool = True
+    outcome: Answer | Exception | None = None
+    query: torch.Tensor | None = None
+    exclude: NDArray[np.int64] = field(default_factory=lambda: _NOBODY)
+    history: list[Met] | None = None
+    allowed: torch.Tensor | None = None
+    fallback: str | None = None
+    user: int = -1
+
+    def settle(self) -> None:
+        """Hands the outcome to who waits, if anybody still does. In the thread of ``loop``, where there is one."""
+        if self.done.done():
+            return
+        try:
+            if isinstance(self.outcome, Exception):
+                self.done.set_exception(self.outcome)
+            elif self.outcome is not None:
+                self.done.set_result(self.outcome)
+        except (asyncio.InvalidStateError, futures.InvalidStateError):
+            return  # given up at this moment
+
+
+def answer(state: State, asked: Sequence[Asked], now: float) -> None:
+    """Finds the outcome of each question; those nobody waits for any more are passed over.
+
+    Args:
+        state: in which.
+        asked: what; questions with the same filter are searched together.
+        now: UTC seconds, the time of a history that brings no times.
+    """
+    searched: dict[int, list[Asked]] = {}
+    for one in asked:
+        if one.done.done():
+            continue
+        try:
+            _prepare(state, one, now)
+            if one.query is None:
+                one.outcome = _popular(state, one)
+            elif one.question.candidates is not None:
+                one.outcome = _chosen(state, one)
+            else:
+                searched.setdefault(id(one.allowed), []).append(one)
+        except Exception as error:
+            one.outcome = error
+    for group in searched.values():
+        try:
+            _search(state, group)
+        except Exception as error:
+            for one in group:
+                one.outcome = one.outcome or error
+
+
+def _prepare(state: State, one: Asked, now: float) -> None:
+    """Finds the rows of everything the question names."""
+    question = one.question
+    if question.filter:
+        try:
+            one.allowed = state.allowed(question.filter)
+        except KeyError as error:
+            raise UnknownColumn(str(error.args[0]), state.filterable()) from None
+    parts = []
+    if question.exclude:
+        parts.append(np.array([row for raw in question.exclude if (row := state.videos.find(raw)) >= 0], np.int64))
+    if not question.popular:
+        parts += _find_user(state, one, now)
+    one.exclude = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else _NOBODY
+
+
+def _find_user(state: State, one: Asked, now: float) -> list[NDArray[np.int64]]:
+    """The user, their row, or the row of the history given; the rows that they met."""
+    question, parts = one.question, []
+    user = -1 if question.user is None else state.users.find(question.user)
+    one.user = user
+    if user < 0 and question.history is None:
+        if question.unknown_user == "error" and question.user is not None:
+            raise UnknownId("user", question.user, state.users.close(question.user))
+        one.fallback = "unknown user"
+    if user >= 0:
+        parts.append(state.seen(user))
+    if question.history is not None:
+        rows = [find_video(state, raw) for raw in question.history]
+        one.history = [Met(row, now - len(rows) + at, "click") for at, row in enumerate(rows)]
+        parts.append(np.array(rows, np.int64))
+        one.query = state.of_history(one.history)
+    elif user >= 0:
+        one.query = state.profile(user)
+    if one.query is None and one.fallback is None:
+        one.fallback = "nothing known"
+    return parts
+
+
+def _search(state: State, group: list[Asked]) -> None:
+    k = max(one.question.k for one in group)
+    queries = [one.query for one in group if one.query is not None]
+    found = state.search(queries, k, [one.exclude for one in group], group[0].allowed)
+    for one, pairs in zip(group, found, strict=True):
+        one.outcome = listed(state, one, pairs[: one.question.k])
+
+
+def _chosen(state: State, one: Asked) -> Answer:
+    """The best of a given set of candidates."""
+    assert one.query is not None
+    rows = np.unique([row for raw in one.question.candidates or () if (row := state.videos.find(raw)) >= 0])
+    rows = np.setdiff1d(rows.astype(np.int64), one.exclude)
+    if one.allowed is not None:
+        rows = rows[one.allowed.numpy()[rows]]
+    if not len(rows):
+        return listed(state, one, [])
+    scores = state.scores(one.query, rows).numpy()
+    order = np.lexsort((rows, -scores))[: one.question.k]
+    pairs = [(int(rows[at]), float(scores[at])) for at in order if scores[at] > -np.inf]
+    return listed(state, one, pairs)
+
+
+def _popular(state: State, one: Asked) -> Answer:
+    question, allowed = one.question, one.allowed
+    if question.candidates is not None:
+        rows = [row for raw in question.candidates if (row := state.videos.find(raw)) >= 0]
+        mask = torch.zeros(len(state.index), dtype=torch.bool)
+        mask[rows] = True
+        allowed = mask if allowed is None else mask & allowed
+    found = state.popular(question.k, one.exclude, allowed)
+    return listed(state, one, [(row, float(state.popularity[row])) for row in found.tolist()], popular=True)
+
+
+def late(state: State, question: Question, reason: str = "late") -> Answer:
+    """The popular list, made of what another thread may be changing: for when the answer would come too late."""
+    user = -1 if question.user is None else state.users.find(question.user)
+    barred = set(state.seen(user).tolist()) if user >= 0 else set()
+    barred |= {state.videos.find(raw) for raw in (*question.exclude, *(question.history or ()))}
+    only = None if question.candidates is None else {state.videos.find(raw) for raw in question.candidates}
+    pairs: list[tuple[int, float]] = []
+    for row in state.published.tolist():
+        if row in barred or (only is not None and row not in only) or not state.fits(row, question.filter):
+            continue
+        pairs.append((row, float(state.popularity[row])))
+        if len(pairs) == question.k:
+            break
+    return listed(state, Asked(question, futures.Future(), fallback=reason), pairs, popular=True)
+
+
+def listed(state: State, one: Asked, pairs: list[tuple[int, float]], popular: bool = False) -> Answer:
+    """The list in raw ids. The last gate: whatever found a video, one that is barred does not leave."""
+    raw, trained, out = state.videos.raw, state.trained, state.out
+    if out:
+        pairs = [pair for pair in pairs if pair[0] not in out]
+    items: list[dict[str, Any]] = [
+        {"video": raw[row], "score": score, "source": "popular" if popular else "model" if row < trained else "new"}
+        for row, score in pairs
+    ]
+    if state.titled:
+        for item, (row, _) in zip(items, pairs, strict=True):
+            if (title := state.column(row, "title")) is not None:
+                item["title"] = title
+    if one.question.explain:
+        history = one.history if one.history is not None else state.history(one.user) if one.user >= 0 else []
+        explain(state, items, [row for row, _ in pairs], history)
+    return Answer(one.question.user, items, meta(state, one.fallback, one.user))
+
+
+def meta(state: State, fallback: str | None, user: int = -1) -> dict[str, Any]:
+    """What an answer says about itself."""
+    return {
+        "bundle": state.bundle.id,
+        "seq": state.seq,
+        "popularity_at": state.published_at,
+        "profile": "none" if user < 0 else "events" if user in state.profiles else "trained",
+        "fallback": fallback,
+    }
+
+
+def find_video(state: State, raw: str) -> int:
+    """The row of a video that may be shown.
+
+    Raises:
+        UnknownId: there is none, or it is hidden; close ids are never hidden ones.
+    """
+    row = state.videos.find(raw)
+    if row < 0 or state.barred(row):
+        out = [state.videos.raw[r] for group in (state.hidden, state.deleted, state.nameless) for r in group]
+        raise UnknownId("video", raw, state.videos.close(raw, out))
+    return row
+
+
+def explain(state: State, items: list[dict[str, Any]], rows: list[int], history: list[Met], last: int = 100) -> None:
+    """Adds ``because`` to each item: the clicked video that it is most like and how much, and the columns they share.
+
+    Likeness is the cosine of the rows that the list was made with, or what a click on the one adds to the score of the
+    other in a linear model. None where no click says anything. A barred video is no reason.
+    """
+    clicked = [m.video for m in reversed(history) if not state.barred(m.video) and m.video not in state.rowless]
+    clicked = [row for row in dict.fromkeys(clicked) if not state.linear or row < state.trained][:last]
+    for item, row in zip(items, rows, strict=True):
+        item["because"] = None
+        if item["source"] == "popular" or not clicked or (state.linear and row >= state.trained):
+            continue
+        near = state.likeness(row, clicked)
+        best = int(near.argmax())
+        if float(near[best]) <= 0:  # what points the other way is no likeness
+            continue
+        through = clicked[best]
+        because: dict[str, Any] = {"video": state.videos.raw[through], "likeness": round(float(near[best]), 4)}
+        if (title := state.column(through, "title")) is not None:
+            because["title"] = title
+        if shared := state.shared(row, through):
+            because["shared"] = shared
+        item["because"] = because
