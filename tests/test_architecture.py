@@ -21,6 +21,7 @@ ORDER = (
         "progress",
         "description",
         "ops",
+        "constraint",
         "data",
         "features",
         "encoders",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmgraph.cli.shell import errors_for_people, say
+from mmgraph.cli.shell import UsageError, errors_for_people, say
 
 
 def serve(
@@ -22,6 +22,8 @@ def serve(
     deadline_ms: Annotated[float, typer.Option(help="After so long a list is the popular one.")] = 100.0,
     rate: Annotated[float, typer.Option(help="Requests a second of one key or client; 0 for any number.")] = 0.0,
     watch: Annotated[bool, typer.Option("--watch", help="Read the bundle anew when it changes.")] = False,
+    quota: Annotated[list[str] | None, typer.Option(help="As tag:ads<=2 or tag:news>=1; several times.")] = None,
+    concepts: Annotated[str | None, typer.Option(help="NEEDS,TEACHES: columns that name concepts.")] = None,
 ) -> None:
     """Serve a bundle over HTTP: recommendations, events, new and hidden videos, a page to try it."""
     with errors_for_people():
@@ -31,4 +33,8 @@ def serve(
         words: dict[str, Any] = {"durability": durability, "unknown_user": unknown_user}
         numbers: dict[str, Any] = {"deadline_ms": deadline_ms, "rate": rate, "workers": workers}
         where: dict[str, Any] = {"host": host, "port": port, "api_key_file": api_key_file, "watch": watch}
-        run(ServeConfig(bundle, log, **words, **numbers, **where), announce=say)
+        columns = None if concepts is None else tuple(concepts.split(","))
+        if columns is not None and len(columns) != 2:
+            raise UsageError(f"--concepts takes two columns, NEEDS,TEACHES, not {concepts!r}")
+        rules: dict[str, Any] = {"quotas": tuple(quota or ()), "concepts": columns}
+        run(ServeConfig(bundle, log, **words, **numbers, **where, **rules), announce=say)

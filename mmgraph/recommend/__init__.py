@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mmgraph.constraint import Blocked, Constraint, Prerequisites, Quota, Released
 from mmgraph.recommend.calibration import Platt
 from mmgraph.recommend.cold_start import ColdStart
-from mmgraph.recommend.constraint import Blocked, Constraint, Prerequisites, Quota, Released
 from mmgraph.recommend.explanation import (
     Explanation,
     Fidelity,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from mmgraph.constraint import Constraint
 from mmgraph.models import People
 from mmgraph.nn import evaluating
 from mmgraph.ops import CSR, best_of, checks
-from mmgraph.recommend.constraint import Constraint
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Dataset

@@ -13,12 +13,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from mmgraph.constraint import Blocked, Constraint
 from mmgraph.data.dataset import Features
 from mmgraph.data.errors import DataError, UnknownIdError
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.models import People
 from mmgraph.ops import CSR
-from mmgraph.recommend.constraint import Blocked, Constraint
 from mmgraph.recommend.lists import UnknownUser, audience, recommend, similar
 
 if TYPE_CHECKING:

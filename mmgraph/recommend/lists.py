@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.constraint import Constraint
 from mmgraph.models import People
 from mmgraph.nn import evaluating
 from mmgraph.ops import CSR, TopK, TopKIndex, best_of, checks, topk
-from mmgraph.recommend.constraint import Constraint
 from mmgraph.recommend.scores import ranking_factors, require_fitted, score_block, score_given, user_blocks
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmgraph.ops import TopK
+from mmgraph.serve.index import as_lists
 from mmgraph.serve.question import Answer, Question, UnknownColumn, UnknownId
-from mmgraph.serve.state import Met, State
+from mmgraph.serve.state import Met, State, nobody_as_stranger, shortened
 
 _NOBODY: NDArray[np.int64] = np.empty(0, np.int64)
 _NOBODY.flags.writeable = False
@@ -64,7 +66,8 @@ def answer(state: State, asked: Sequence[Asked], now: float) -> None:
         asked: what; questions with the same filter are searched together.
         now: UTC seconds, the time of a history that brings no times.
     """
-    searched: dict[int, list[Asked]] = {}
+    searched: dict[tuple[int, int], list[Asked]] = {}
+    same_length = bool(state.constraint.quotas)  # a part of a list that meets quotas need not meet them
     for one in asked:
         if one.done.done():
             continue
@@ -75,7 +78,7 @@ def answer(state: State, asked: Sequence[Asked], now: float) -> None:
             elif one.question.candidates is not None:
                 one.outcome = _chosen(state, one)
             else:
-                searched.setdefault(id(one.allowed), []).append(one)
+                searched.setdefault((id(one.allowed), same_length * one.question.k), []).append(one)
         except Exception as error:
             one.outcome = error
     for group in searched.values():
@@ -128,7 +131,8 @@ def _find_user(state: State, one: Asked, now: float) -> list[NDArray[np.int64]]:
 def _search(state: State, group: list[Asked]) -> None:
     k = max(one.question.k for one in group)
     queries = [one.query for one in group if one.query is not None]
-    found = state.search(queries, k, [one.exclude for one in group], group[0].allowed)
+    users = [one.user for one in group]
+    found = state.search(queries, k, [one.exclude for one in group], group[0].allowed, users)
     for one, pairs in zip(group, found, strict=True):
         one.outcome = listed(state, one, pairs[: one.question.k])
 
@@ -143,9 +147,9 @@ def _chosen(state: State, one: Asked) -> Answer:
     if not len(rows):
         return listed(state, one, [])
     scores = state.scores(one.query, rows).numpy()
-    order = np.lexsort((rows, -scores))[: one.question.k]
+    order = np.lexsort((rows, -scores))
     pairs = [(int(rows[at]), float(scores[at])) for at in order if scores[at] > -np.inf]
-    return listed(state, one, pairs)
+    return listed(state, one, _permitted(state, one, pairs))
 
 
 def _popular(state: State, one: Asked) -> Answer:
@@ -155,8 +159,30 @@ def _popular(state: State, one: Asked) -> Answer:
         mask = torch.zeros(len(state.index), dtype=torch.bool)
         mask[rows] = True
         allowed = mask if allowed is None else mask & allowed
-    found = state.popular(question.k, one.exclude, allowed)
-    return listed(state, one, [(row, float(state.popularity[row])) for row in found.tolist()], popular=True)
+    constraint = state.constraint
+    if constraint.per_user:
+        mine = constraint.mask(nobody_as_stranger([one.user]))[0]
+        allowed = mine if allowed is None else mine & allowed
+    found = state.popular(len(state.index) if constraint.quotas else question.k, one.exclude, allowed)
+    pairs = [(row, float(state.popularity[row])) for row in found.tolist()]
+    return listed(state, one, _permitted(state, one, pairs), popular=True)
+
+
+def _permitted(state: State, one: Asked, pairs: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The list of k under the constraint, of all that it may be made of, best first."""
+    constraint, k = shortened(state.constraint, one.question.k), one.question.k
+    if constraint.per_user and pairs:
+        good = constraint.permits(int(nobody_as_stranger([one.user])[0]), torch.tensor([row for row, _ in pairs]))
+        pairs = [pair for pair, fits in zip(pairs, good.tolist(), strict=True) if fits]
+    if not constraint.quotas:
+        return list(pairs[:k])
+
+    def best(columns: torch.Tensor | None, n: int) -> TopK:
+        some = [pair for pair in pairs if columns is None or columns[pair[0]]][:n]
+        some += [(-1, -np.inf)] * (n - len(some))
+        return TopK(torch.tensor([[score for _, score in some]]), torch.tensor([[row for row, _ in some]]))
+
+    return as_lists(constraint.fill(k, best))[0]
 
 
 def late(state: State, question: Question, reason: str = "late") -> Answer:
@@ -165,21 +191,17 @@ def late(state: State, question: Question, reason: str = "late") -> Answer:
     barred = set(state.seen(user).tolist()) if user >= 0 else set()
     barred |= {state.videos.find(raw) for raw in (*question.exclude, *(question.history or ()))}
     only = None if question.candidates is None else {state.videos.find(raw) for raw in question.candidates}
-    pairs: list[tuple[int, float]] = []
-    for row in state.published.tolist():
-        if row in barred or (only is not None and row not in only) or not state.fits(row, question.filter):
-            continue
-        pairs.append((row, float(state.popularity[row])))
-        if len(pairs) == question.k:
-            break
-    return listed(state, Asked(question, futures.Future(), fallback=reason), pairs, popular=True)
+    rows = [row for row in state.published.tolist() if row not in barred and (only is None or row in only)]
+    pairs = [(row, float(state.popularity[row])) for row in rows if state.fits(row, question.filter)]
+    one = Asked(question, futures.Future(), fallback=reason, user=user)
+    return listed(state, one, _permitted(state, one, pairs), popular=True)
 
 
 def listed(state: State, one: Asked, pairs: list[tuple[int, float]], popular: bool = False) -> Answer:
     """The list in raw ids. The last gate: whatever found a video, one that is barred does not leave."""
-    raw, trained, out = state.videos.raw, state.trained, state.out
-    if out:
-        pairs = [pair for pair in pairs if pair[0] not in out]
+    raw, trained = state.videos.raw, state.trained
+    good = state.constraint.opens([row for row, _ in pairs])
+    pairs = [pair for pair, fits in zip(pairs, good, strict=True) if fits]
     items: list[dict[str, Any]] = [
         {"video": raw[row], "score": score, "source": "popular" if popular else "model" if row < trained else "new"}
         for row, score in pairs

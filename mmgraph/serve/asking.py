@@ -114,8 +114,10 @@ async def _scores(app: App, request: Request) -> Response:
         known = np.flatnonzero(rows >= 0)
         if query is not None and len(known):
             found = state.scores(query, rows[known])
-            finite = torch.isfinite(found).tolist()
-            for at, value, good in zip(known.tolist(), found.tolist(), finite, strict=True):
+            finite = torch.isfinite(found)
+            if state.constraint.per_user:
+                finite &= state.constraint.permits(user, torch.from_numpy(rows[known]))
+            for at, value, good in zip(known.tolist(), found.tolist(), finite.tolist(), strict=True):
                 scores[at] = value if good else None
         return {"user": body.user, "scores": scores, "meta": meta(state, None, user)}
 

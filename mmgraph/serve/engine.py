@@ -20,7 +20,7 @@ from mmgraph.bundle.folder import MANIFEST
 from mmgraph.serve.answering import Asked, answer, late
 from mmgraph.serve.log import EventLog, LogError
 from mmgraph.serve.question import Answer, Busy, Question, Unready
-from mmgraph.serve.state import State, StateError
+from mmgraph.serve.state import Rules, State, StateError
 
 _LOGGER = logging.getLogger("mmgraph.serve")
 MICRO_BATCH = 32
@@ -50,6 +50,7 @@ class Engine:
         watch: read the bundle anew when its manifest changes.
         waiting: questions that may wait.
         snapshot_every: entries after which a snapshot is written.
+        rules: what is added to the constraint, see :class:`State`.
         clock: UTC seconds.
     """
 
@@ -63,9 +64,10 @@ class Engine:
         watch: bool = False,
         waiting: int = WAITING,
         snapshot_every: int = 100_000,
+        rules: Rules | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.folder, self.log, self.clock = Path(bundle), log, clock
+        self.folder, self.log, self.rules, self.clock = Path(bundle), log, rules, clock
         self.identity = str(getattr(log, "identity", "log"))
         self.snapshot_path = None if snapshot is None else Path(snapshot)
         self.keep_snapshots, self.snapshot_every, self.watch = keep_snapshots, snapshot_every, watch
@@ -119,7 +121,7 @@ class Engine:
         place = bundle.manifest.log
         if place.identity not in (None, self.identity):
             raise StateError(f"bundle {bundle.id} was made from log {place.identity}, this one is {self.identity}")
-        state = self._restored(bundle) or State(bundle)
+        state = self._restored(bundle) or State(bundle, self.rules)
         state.catch_up(self.log)
         state.publish(self.clock())
         return state
@@ -127,7 +129,7 @@ class Engine:
     def _restored(self, bundle: Bundle) -> State | None:
         if self.snapshot_path is not None:
             with contextlib.suppress(FileNotFoundError, StateError):  # then the log is folded from its start
-                return State.restore(bundle, self.identity, self.snapshot_path)
+                return State.restore(bundle, self.identity, self.snapshot_path, self.rules)
         return None
 
     def _stamp(self) -> tuple[int, int] | None:

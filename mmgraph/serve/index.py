@@ -70,28 +70,34 @@ class Index:
             queries: [B, D].
             k: how many; fewer where too few are left.
             exclude: for each query the rows that it may not get.
-            allowed: [V] bool, the only rows permitted; all by default.
+            allowed: [V] bool, the only rows permitted, or [B, V], those of each query; all by default.
         """
         longest = max((len(rows) for rows in exclude), default=0)
         if longest > _FEW:
-            return _lists(self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed))
+            return as_lists(self.top(queries, k, exclude, allowed))
         # the best k + n hold the best k without any n of them: cheaper than a matrix of pairs, and as exact
-        found = _lists(self._index.search(queries, k + longest, candidates=allowed))
+        found = as_lists(self._index.search(queries, k + longest, candidates=allowed))
         if not longest:
             return found
         barred = [set(rows.tolist()) for rows in exclude]
         return [[one for one in line if one[0] not in out][:k] for line, out in zip(found, barred, strict=True)]
 
+    def top(
+        self, queries: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
+    ) -> TopK:
+        """:meth:`search` as tensors, -1 and -inf where too few are left."""
+        return self._index.search(queries, k, seen=self._pairs(exclude), candidates=allowed)
+
     def best(
         self, scores: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
-    ) -> Lists:
-        """The same for scores [B, V] from elsewhere; they are overwritten."""
+    ) -> TopK:
+        """:meth:`top` for scores [B, V] from elsewhere; they are overwritten."""
         scores.masked_fill_(self.hidden, -torch.inf)
         if allowed is not None:
             scores.masked_fill_(~allowed, -torch.inf)
         for line, hidden in enumerate(exclude):
             scores[line, torch.from_numpy(hidden)] = -torch.inf
-        return _lists(best_of(scores, k))
+        return best_of(scores, k)
 
     def _pairs(self, exclude: Sequence[NDArray[np.int64]]) -> CSR | None:
         if not any(len(rows) for rows in exclude):
@@ -103,6 +109,7 @@ class Index:
         return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))
 
 
-def _lists(found: TopK) -> Lists:
+def as_lists(found: TopK) -> Lists:
+    """Without the places that hold no video."""
     pairs = zip(found.video.tolist(), found.score.tolist(), strict=True)
     return [[one for one in zip(rows, scores, strict=True) if one[0] >= 0] for rows, scores in pairs]

@@ -17,6 +17,7 @@ from mmgraph.serve.app import App
 from mmgraph.serve.engine import Engine
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import SqliteLog
+from mmgraph.serve.rules import ColumnQuota, ServerRules
 
 SNAPSHOT = ".snapshot"  # beside the log
 
@@ -37,6 +38,9 @@ class ServeConfig:
         rate: requests a second of one key or client; 0 for any number.
         watch: read the bundle anew when its manifest changes; always so with several workers.
         max_log_bytes: refuse writes beyond it, as on a full disk.
+        quotas: of the lists, as ``tag:ads<=2`` or ``tag:news>=1``.
+        concepts: the two columns that name what a video needs and what it teaches; a video is shown to who has met what
+            it needs.
         snapshot_every: entries after which the state is kept beside the log, so that a start folds fewer.
 
     Raises:
@@ -55,6 +59,8 @@ class ServeConfig:
     rate: float = 0.0
     watch: bool = False
     max_log_bytes: int | None = None
+    quotas: tuple[str, ...] = ()
+    concepts: tuple[str, str] | None = None
     snapshot_every: int = 100_000
 
     def __post_init__(self) -> None:
@@ -64,6 +70,13 @@ class ServeConfig:
             raise ValueError("workers is at least 1, deadline_ms above 0, rate at least 0, port 0 to 65535")
         if self.unknown_user not in ("popular", "error"):
             raise ValueError(f"unknown_user is 'popular' or 'error', not {self.unknown_user!r}")
+        self.rules()
+
+    def rules(self) -> ServerRules | None:
+        """Quotas and concepts; None for neither."""
+        needs, teaches = self.concepts or (None, None)
+        quotas = tuple(ColumnQuota.parse(text) for text in self.quotas)
+        return ServerRules(quotas, needs, teaches) if quotas or needs else None
 
 
 def local(host: str) -> bool:
@@ -92,6 +105,7 @@ def make_app(config: ServeConfig, *, first: bool = True, clock: Callable[[], flo
         keep_snapshots=first,
         watch=config.watch or config.workers > 1,
         snapshot_every=config.snapshot_every,
+        rules=config.rules(),
         clock=clock,
     )
     return App(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,10 @@ from torch import Tensor
 from mmgraph.bundle import Bundle
 from mmgraph.bundle.bundle import DELETED, HIDDEN, NAMELESS, ROWLESS
 from mmgraph.bundle.towers import ridge_row
+from mmgraph.constraint import Blocked, Constraint
 from mmgraph.data.files import write_atomically
-from mmgraph.serve.index import Index
+from mmgraph.ops import TopK
+from mmgraph.serve.index import Index, Lists, as_lists
 from mmgraph.serve.log import Entry, Event, EventLog
 
 POSITIVE = ("click", "finish", "like")
@@ -38,6 +41,10 @@ class Met(NamedTuple):
     video: int
     time: float
     kind: str
+
+
+T = TypeVar("T")
+Rules = Callable[[Constraint, "State"], Constraint]
 
 
 class StateError(ValueError):
@@ -76,10 +83,11 @@ class State:
 
     Args:
         bundle: what it starts from.
+        rules: what an operator adds to the constraint: given it and the state, the whole one. No part of the fold.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: Bundle, rules: Rules | None = None) -> None:
+        self.bundle, self.rules, self._ruled_at = bundle, rules, 0
         self.users, self.videos = bundle.users.copy(), bundle.videos.copy()
         self.linear = bundle.user is None
         self.trained = len(bundle.videos)
@@ -88,8 +96,8 @@ class State:
         self.hidden, self.deleted, self.nameless, self.rowless = (
             set(torch.nonzero(bundle.gate & bit).flatten().tolist()) for bit in (HIDDEN, DELETED, NAMELESS, ROWLESS)
         )
-        self.out = self.hidden | self.deleted | self.nameless
-        """Rows that nobody may get now: what :meth:`barred` asks."""
+        self._out = self.hidden | self.deleted | self.nameless  # rows that nobody may get now
+        self._constraint: Constraint | None = None
         self._unmade = self.nameless | self.rowless  # in the bundle, but without a row of its own
         self.blocked_version = 0
         self.columns: dict[int, dict[str, Any]] = {}
@@ -108,7 +116,7 @@ class State:
         self.dirty: set[int] = set()
         """Users whose row is older than their last click."""
         self._pending: list[int] = []
-        self._filters: dict[str, tuple[tuple[int, int], Tensor]] = {}
+        self._remembered: dict[str, tuple[tuple[int, int], Any]] = {}
         fold = bundle.manifest.fold_in
         self._base: Tensor | None = None
         if bundle.gram is not None:
@@ -217,7 +225,7 @@ class State:
         """Puts the index in line with what is known of a row."""
         self.blocked_version += 1
         barred = row in self.hidden or row in self.deleted or row in self.nameless
-        (self.out.add if barred else self.out.discard)(row)
+        (self._out.add if barred else self._out.discard)(row)
         if barred or row in self.rowless:
             self.index.hide(row)
         else:
@@ -227,9 +235,29 @@ class State:
         """Every row that is not ranked."""
         return self.hidden | self.deleted | self.nameless | self.rowless
 
+    @property
+    def constraint(self) -> Constraint:
+        """What may be shown now: one value that the index, the lists, the popular list and the reasons are held to.
+
+        Blocked is what is hidden, deleted or nameless, as a versioned set; the operator's rules and quotas are added. A
+        frozen value, made anew when something it depends on has changed.
+        """
+        known = self._constraint
+        if (
+            known is None
+            or (known.blocked.version, known.num_videos) != (self.blocked_version, len(self.index))
+            or (self.rules is not None and self._ruled_at != self.columns_version)
+        ):
+            known = Constraint(len(self.index), blocked=Blocked(frozenset(self._out), self.blocked_version))
+            if self.rules is not None:
+                self._ruled_at = self.columns_version
+                known = self.rules(known, self)
+            self._constraint = known
+        return known
+
     def barred(self, row: int) -> bool:
-        """Whether nobody may get this video now."""
-        return row in self.out
+        """Whether nobody may get this video now; what is no video is barred."""
+        return not self.constraint.opens([row])[0]
 
     def _embed_pending(self) -> None:
         """Rows of the videos that were described since; those the bundle has no way for become ``rowless``."""
@@ -355,14 +383,34 @@ class State:
         k: int,
         exclude: Sequence[NDArray[np.int64]] = (),
         allowed: Tensor | None = None,
-    ) -> list[list[tuple[int, float]]]:
-        """The k best for each of some rows that :meth:`profile` or :meth:`of_history` gave: pairs of row and score."""
-        if not self.linear:
+        users: Sequence[int] = (),
+    ) -> Lists:
+        """The k best for each of some rows that :meth:`profile` or :meth:`of_history` gave, under the constraint.
+
+        Args:
+            queries: the rows.
+            k: how many.
+            exclude: what each may not get, as they have seen it.
+            allowed: [V] bool, a filter.
+            users: whose rows they are, -1 for nobody's; asked where the constraint has rules for each user.
+        """
+        constraint = self.constraint
+        if constraint.per_user:
+            mine = constraint.mask(nobody_as_stranger(users or [-1] * len(queries)))
+            allowed = mine if allowed is None else mine & allowed
+        if not self.linear and not constraint.quotas:
             return self.index.search(torch.stack(list(queries)), k, exclude, allowed)
-        scores = torch.full((len(queries), len(self.index)), -torch.inf)
-        for line, row in enumerate(queries):
-            scores[line, : len(row)] = row
-        return self.index.best(scores, k, exclude, allowed)
+
+        def best(columns: Tensor | None, n: int) -> TopK:
+            both = allowed if columns is None else columns if allowed is None else columns & allowed
+            if not self.linear:
+                return self.index.top(torch.stack(list(queries)), n, exclude, both)
+            scores = torch.full((len(queries), len(self.index)), -torch.inf)
+            for line, row in enumerate(queries):
+                scores[line, : len(row)] = row
+            return self.index.best(scores, n, exclude, both)
+
+        return as_lists(shortened(constraint, k).fill(k, best))
 
     def scores(self, query: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Scores [n] of a row of :meth:`profile` for some videos; -inf for what may not be shown."""
@@ -378,11 +426,11 @@ class State:
             weight = torch.full((1, len(self.index)), -torch.inf)
             if video < self.trained:
                 weight[0, : self.trained] = self.bundle.video[video]
-            return self.index.best(weight, k, [np.array([video])], allowed)[0]
+            return as_lists(self.index.best(weight, k, [np.array([video])], allowed))[0]
         rows = self.index.rows
         norms = torch.linalg.vector_norm(rows, dim=1).clamp_min_(1e-12)
         scores = torch.mv(rows, rows[video] / norms[video]).div_(norms)
-        return self.index.best(scores[None], k, [np.array([video])], allowed)[0]
+        return as_lists(self.index.best(scores[None], k, [np.array([video])], allowed))[0]
 
     def publish(self, now: float) -> None:
         """Ranks by popularity anew: what :meth:`popular` reads until the next time.
@@ -410,7 +458,7 @@ class State:
     def _most_popular(self, k: int, exclude: NDArray[np.int64], allowed: Tensor | None) -> NDArray[np.int64]:
         size = len(self.index)
         weight = self.popularity[:size].copy()
-        weight[list(self.out)] = -1.0
+        weight[~self.constraint.columns.numpy()] = -1.0
         weight[exclude] = -1.0
         if allowed is not None:
             weight[~allowed.numpy()] = -1.0
@@ -472,10 +520,21 @@ class State:
         if not wanted:
             return None
         key = json.dumps({name: sorted(values) for name, values in wanted.items()}, sort_keys=True)
+        return self.remembered(key, lambda: self._mask(wanted))
+
+    def remembered(self, key: str, make: Callable[[], T]) -> T:
+        """What depends on the videos' columns alone; made anew once these have changed. 64 such things are kept."""
         version = (self.columns_version, len(self.index))
-        hit = self._filters.get(key)
+        hit = self._remembered.get(key)
         if hit is not None and hit[0] == version:
             return hit[1]
+        found = make()
+        if len(self._remembered) >= 64:
+            self._remembered.pop(next(iter(self._remembered)))
+        self._remembered[key] = (version, found)
+        return found
+
+    def _mask(self, wanted: Mapping[str, Sequence[str]]) -> Tensor:
         mask = np.ones(len(self.index), dtype=bool)
         for name, values in wanted.items():
             if name == "id" or name not in self.bundle.columns.columns:
@@ -490,11 +549,7 @@ class State:
                     value = columns.get(name)
                     mine[row] = bool(set(value if isinstance(value, list) else [value]) & set(values))
             mask &= mine
-        if len(self._filters) >= 64:
-            self._filters.pop(next(iter(self._filters)))
-        found = torch.from_numpy(mask)
-        self._filters[key] = (version, found)
-        return found
+        return torch.from_numpy(mask)
 
     # -- keeping -----------------------------------------------------------------------------------
 
@@ -530,7 +585,7 @@ class State:
         return hashlib.blake2b(body, digest_size=_DIGEST).digest() + body
 
     @classmethod
-    def restore(cls, bundle: Bundle, log_identity: str, path: str | Path) -> State:
+    def restore(cls, bundle: Bundle, log_identity: str, path: str | Path, rules: Rules | None = None) -> State:
         """The state that :meth:`snapshot` wrote.
 
         Raises:
@@ -549,7 +604,7 @@ class State:
             raise StateError(f"{path} is no snapshot: {error}") from error
         if (about["bundle"], about["log"]) != (bundle.id, log_identity):
             raise StateError(f"{path} belongs to bundle {about['bundle']} and log {about['log']}")
-        out = cls(bundle)
+        out = cls(bundle, rules)
         _, out.seq, out.popularity_at, users, videos, hidden, deleted, nameless, rowless, columns, features, met = (
             about["parts"]
         )
@@ -576,6 +631,19 @@ class State:
     def write(self, log_identity: str, path: str | Path) -> None:
         """Writes a snapshot, whole or not at all."""
         write_atomically(Path(path), self.snapshot(log_identity))
+
+
+def nobody_as_stranger(users: Sequence[int]) -> Tensor:
+    """[B] rows, -1 as a row beyond all that rules know: a stranger's."""
+    rows = torch.tensor(list(users), dtype=torch.int64)
+    return rows.masked_fill_(rows < 0, torch.iinfo(torch.int64).max)
+
+
+def shortened(constraint: Constraint, k: int) -> Constraint:
+    """The constraint for a list of k: one that is shorter than what quotas ask for at least keeps to the most alone."""
+    if sum(quota.at_least for quota in constraint.quotas) <= k:
+        return constraint
+    return replace(constraint, quotas=tuple(replace(quota, at_least=0) for quota in constraint.quotas))
 
 
 def _has(column: pl.Series, values: Sequence[str]) -> NDArray[np.bool_]:

@@ -69,7 +69,7 @@ def _gauges(app: App) -> dict[str, float]:
         "ready": float(engine.ready),
         "users": len(state.users),
         "videos": len(state.videos),
-        "barred_videos": len(state.out),
+        "barred_videos": len(state.constraint.blocked.rows or ()),
         "log_seq": last,
         "state_seq": state.seq,
         "behind_entries": max(0, last - state.seq),

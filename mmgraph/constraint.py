@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -307,6 +307,14 @@ class Constraint:
         known = (videos >= 0) & (videos < self.num_videos)
         mask = self.mask(torch.tensor([user], device=videos.device))[0]
         return known & mask[videos.clamp(0, max(self.num_videos - 1, 0))] if self.num_videos else known
+
+    def opens(self, videos: Sequence[int]) -> list[bool]:
+        """Whether each of these rows may be shown to somebody, allowed and not blocked; an unknown row may not.
+
+        The last gate of a list, whose rows are plain numbers: what :attr:`columns` says, without a copy of it.
+        """
+        columns = self._columns.numpy()
+        return [0 <= row < self.num_videos and bool(columns[row]) for row in videos]
 
     def keep(self, users: Tensor, lists: Tensor) -> Tensor:
         """Lists made earlier (a cache's) without what may no longer be shown: [B, k], -1 at the end in their place."""
