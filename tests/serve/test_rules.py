@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmgraph.bundle import Bundle, load
-from mmgraph.constraint import Blocked, Constraint
+from mmgraph.constraint import Blocked, Constraint, Rule
 from mmgraph.serve.answering import Asked, answer, late
 from mmgraph.serve.index import as_lists
 from mmgraph.serve.log import Event, SqliteLog
@@ -146,3 +146,22 @@ def test_lists_from_tensors_leave_out_empty_places(bundle: Bundle):
     state = State(bundle)
     found = state.index.top(bundle.user[:2], 30, [np.arange(20), np.arange(0)])
     assert [len(line) for line in as_lists(found)] == [4, 24]
+
+
+class OnlyAfter:
+    """A rule of one's own: user rows below 5 get the first ten videos alone."""
+
+    def permits(self, users: torch.Tensor, num_videos: int) -> torch.Tensor:
+        return (users[:, None] >= 5) | (torch.arange(num_videos) < 10)
+
+    def digest(self) -> str:
+        return "only after"
+
+
+def test_a_rule_of_ones_own_is_asked_for_each_user(bundle: Bundle):
+    mine: Rule = OnlyAfter()
+    state = State(bundle, lambda known, _: replace(known, rules=(mine,)))
+    [young, old, popular] = lists(state, Question("0", 24), Question("6", 24), Question("1", 24, popular=True))
+    assert young
+    assert max(map(int, young)) < 10 < max(map(int, old))
+    assert len(popular) == 24, "the popular list for nobody is a stranger's"
