@@ -505,4 +505,4 @@ def _uniformity(rows: Tensor) -> Tensor:
         return rows.sum() * 0.0
     # ‖x − y‖² = 2 − 2 xᵀy
     gain = (4 * (rows @ rows.T - 1)).masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), -torch.inf)
-    return gain.flatten().logsumexp(0) - torch.log(gain.new_tensor(float(len(rows) * (len(rows) - 1))))
+    return gain.flatten().logsumexp(0) - math.log(len(rows) * (len(rows) - 1))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmgraph.losses.ranking import scored
 from mmgraph.ops import checks, log_q
+from mmgraph.ops.dispatch import autocast_type
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -51,8 +52,7 @@ class _FullSoftmax(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         grad_state = torch.empty_like(state) if wanted else None
         grad_table = torch.zeros_like(table) if wanted else None
-        device = state.device.type
-        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else state.dtype
+        low = autocast_type(state) or state.dtype
         narrow, total = table.to(low), state.new_zeros(())
         for start in range(0, len(state), BLOCK):
             rows = slice(start, start + BLOCK)

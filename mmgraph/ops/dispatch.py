@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Impl = Literal["auto", "reference", "cpu", "triton"]
@@ -26,3 +27,10 @@ def resolve(impl: str, x: Tensor) -> str:
     if impl == "cpu" and x.device.type != "cpu":
         raise ValueError(f"impl='cpu' needs tensors on CPU, got {x.device}")
     return impl
+
+
+def autocast_type(x: Tensor) -> torch.dtype | None:
+    """The type that ``torch.autocast`` computes in on the device of ``x``; None where it is off or not known there."""
+    kind = x.device.type
+    known = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if known else None

@@ -154,7 +154,8 @@ class Hybrid(LinearItemModel):
         warm = degree > 0
         line, column = clicks[:, :trained].nonzero(as_tuple=True)
         near = CSR.from_edges(line, column, (len(clicks), trained), clicks[line, column])
-        together = self.together.score(Embeddings(near, self.together.videos()), torch.arange(len(clicks)))  # type: ignore[arg-type]
+        rows = torch.arange(len(clicks), device=clicks.device)
+        together = self.together.score(Embeddings(near, self.together.videos()), rows)  # type: ignore[arg-type]
         together = _scaled(together, warm[:trained]) * warm[:trained]
         carried = together @ self.carry @ (content - self.mean).T
         together = F.pad(together.asinh(), (0, len(warm) - trained)) * (degree / (degree + self.known))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
-from mmgraph.ops.dispatch import resolve
+from mmgraph.ops.dispatch import autocast_type, resolve
 from mmgraph.ops.operand import Operand
 from mmgraph.ops.propagate import reference
 from mmgraph.ops.propagate.op import propagate_op
@@ -116,8 +116,7 @@ def propagate(
     elif not all(isinstance(weight, (int, float)) for weight in weights):
         raise TypeError(f"weights must be numbers or a tensor, got {weights!r}")
     name = resolve(impl, x)
-    if storage is None and torch.is_autocast_enabled(x.device.type):
-        storage = torch.get_autocast_dtype(x.device.type)
+    storage = autocast_type(x) if storage is None else storage
     if mask is not None:
         mask = checks.numbers(mask, (a.num_edges,), "mask", like=a, bools=True)
         full = a.weights()
