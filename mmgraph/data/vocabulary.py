@@ -211,6 +211,24 @@ def plain_integers(text: pl.Series) -> pl.Series:
     return numbers.zip_with(pl.Series(plain), pl.Series([None], dtype=pl.Int64))
 
 
+def written_length(column: pl.Series) -> int:
+    """How many bytes the values take as text: whole numbers as their plain decimals, nothing for null."""
+    if column.dtype == pl.String:
+        return int(column.str.len_bytes().sum())
+    values = column.drop_nulls().to_numpy()
+    if not len(values):
+        return 0
+    size, signs = values.view(np.uint64), 0
+    if values.min() < 0:
+        negative = values < 0
+        size, signs = np.where(negative, np.uint64(0) - size, size), int(negative.sum())
+    least, most = len(str(int(size.min()))), int(size.max())
+    total, bound = signs + least * len(size), 10**least
+    while bound <= most:  # one digit more for each power of ten reached
+        total, bound = total + int((size >= np.uint64(bound)).sum()), 10 * bound
+    return total
+
+
 def text_ids(text: pl.Series) -> pl.Series:
     """Ids read from text: Int64 when every one is the plain decimal of itself, else the text as it is written."""
     if len(text) and not _may_be_plain(text.head(100)):

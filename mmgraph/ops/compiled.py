@@ -7,6 +7,7 @@ torch alone.
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 _VERSION = 2  # as in kernel.c
+_log = logging.getLogger(__name__)
 LEVELS = ("baseline", "AVX2 (x86-64-v3)", "AVX-512 (x86-64-v4)")
 KINDS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -91,7 +93,8 @@ DECLARED = {
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there are none, they cannot be loaded, or they are of another version."""
+    """The compiled kernels, or None where there are none, they cannot be loaded, or they are of another version; of the
+    last a warning says what to do."""
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_kernels{suffix}")
         if path.exists():
@@ -99,7 +102,15 @@ def library() -> ctypes.CDLL | None:
                 found = ctypes.CDLL(str(path))
             except OSError:  # made for another machine, or for another OpenMP than torch's
                 return None
-            return found if getattr(found, "kernel_version", int)() == _VERSION else None
+            version = getattr(found, "kernel_version", int)()
+            if version != _VERSION:
+                _log.warning(
+                    "%s holds kernels of version %s, this code calls version %s: torch's own loops are used, which are "
+                    "slower; install mmgraph again to compile them",
+                    *(path, version, _VERSION),
+                )
+                return None
+            return found
     return None
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmgraph.data import DataError, UnknownIdError, Vocabulary
 from mmgraph.data.errors import Source
-from mmgraph.data.vocabulary import as_ids, as_tensor
+from mmgraph.data.vocabulary import as_ids, as_tensor, written_length
 
 IDS = st.one_of(
     st.lists(st.integers(-5, 60), min_size=1, max_size=40),
@@ -106,3 +106,10 @@ def test_a_row_outside_the_ids_is_no_row(rows):
 def test_rows_are_whole_numbers(rows):
     with pytest.raises(TypeError, match="give whole numbers from 0 to 2"):
         Vocabulary(["a", "b", "c"]).raw(rows)
+
+
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-12, 12), max_size=30))
+def test_the_written_length_is_that_of_the_decimals(values) -> None:
+    column = pl.Series(values, dtype=pl.Int64)
+    assert written_length(column) == sum(len(str(v)) for v in values if v is not None)
+    assert written_length(column.cast(pl.String)) == written_length(column)

@@ -107,3 +107,10 @@ def test_bounds_hold_whatever_torch_multiplies_with(torch_set, onednn_set, produ
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=given, capture_output=True, text=True, check=False)
     assert done.stdout == "exact\n", done.stderr[-2000:]
+
+
+def test_kernels_of_another_version_are_not_called_and_a_warning_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(compiled, "_VERSION", 10_000)
+    assert compiled.library.__wrapped__() is None
+    assert "this code calls version 10000" in caplog.text
+    assert "install mmgraph again" in caplog.text

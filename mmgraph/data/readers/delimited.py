@@ -1,14 +1,17 @@
 """Delimited text (CSV and its relatives) into tables: what the content proves is decided and said, the rest is asked.
 
-Ids keep their spelling: every column is read as text first, and becomes numbers only when all of it is.
+Ids keep their spelling: every column is read as text first, and becomes numbers only when all of it is. A file whose
+length proves that its whole numbers are written plainly is read as numbers at once, to the same table.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +19,7 @@ from mmgraph.data.checks import check_columns, first_line
 from mmgraph.data.errors import DataError, Source
 from mmgraph.data.readers.dialect import STAND_IN, Dialect, find_dialect, records
 from mmgraph.data.readers.packed import not_utf8, opener_of, text_file, unpacked
-from mmgraph.data.vocabulary import plain_integers, text_ids
+from mmgraph.data.vocabulary import plain_integers, text_ids, written_length
 
 ID_NAME = re.compile(r"(^|[_\W])(ids?|asin|isbn|uuid|guid|sku|ean|upc)$|[a-z](Id|ID|Ids|IDs)$", re.IGNORECASE)
 _TRUE_FALSE = {"true": True, "false": False}
@@ -58,7 +61,9 @@ def read_table(
     """
     path = text_file(path)
     dialect = find_dialect(path, separator, encoding, header, quote, columns, called)
-    frame = _polars(path, dialect)
+    frame = _plainly(path, dialect, text)
+    if frame is None:
+        frame = _polars(path, dialect)
     source = Source(
         path,
         first_line=1 + dialect.skip + dialect.header,
@@ -74,6 +79,39 @@ def read_table(
     check_columns(frame, required, source)
     typed = [_typed(c, c.name in ids or bool(ID_NAME.search(c.name)), c.name in text) for c in frame]
     return pl.DataFrame(typed), source
+
+
+def _plainly(path: Path, dialect: Dialect, text: Sequence[str]) -> pl.DataFrame | None:
+    """Columns of whole numbers as numbers, the others as text; None where that might lose how something is written.
+
+    Whatever is not written plainly (007, +7, quotes, blanks, an empty line) only makes the file longer than its values
+    take: where the lengths agree in sum they agree in each place.
+    """
+    if len(dialect.separator) > 1 or dialect.encoding != "utf-8" or dialect.skip or opener_of(path) is not None:
+        return None
+    names = list(dialect.names)
+    options: dict[str, Any] = {"separator": dialect.separator, "quote_char": dialect.quote, "has_header": False}
+    options |= {"skip_lines": int(dialect.header), "infer_schema": False}
+    schema: dict[str, Any] = dict.fromkeys(names, pl.String)
+    with contextlib.suppress(pl.exceptions.PolarsError), path.open("rb") as file:
+        first = len(file.readline()) if dialect.header else 0
+        head = pl.read_csv(path, n_rows=100, schema=schema, **options)
+        whole = [c.name for c in head if c.name not in text and c.null_count() < len(c) and _plain(c)]
+        if not whole:
+            return None
+        frame = pl.read_csv(path, schema=schema | dict.fromkeys(whole, pl.Int64), **options)
+        if frame[names[-1]].null_count():
+            return None
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(size - 1, 0))
+        ends = len(frame) - (file.read(1) != b"\n")
+        taken = sum(written_length(frame[name]) for name in names)
+        return frame if first + taken + (len(names) - 1) * len(frame) + ends == size else None
+    return None
+
+
+def _plain(column: pl.Series) -> bool:
+    return plain_integers(column).null_count() == column.null_count()
 
 
 def _polars(path: Path, dialect: Dialect) -> pl.DataFrame:
@@ -149,7 +187,7 @@ def _refuse_short(path: Path, dialect: Dialect, width: int) -> None:
 
 def _typed(column: pl.Series, is_id: bool, as_text: bool) -> pl.Series:
     """Numbers where all of the text is, without losing how an id is spelled; else the text."""
-    if as_text or column.null_count() == len(column):
+    if column.dtype == pl.Int64 or as_text or column.null_count() == len(column):
         return column
     if is_id:
         return text_ids(column)

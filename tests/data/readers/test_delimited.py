@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.data import DataError, Dataset, UnknownIdError, Vocabulary, read_csv, read_media_folder, read_parquet
+from mmgraph.data.readers import delimited
 from mmgraph.data.readers.delimited import explain, read_table
 from mmgraph.data.readers.dialect import Dialect, find_dialect, records
 from mmgraph.data.readers.packed import unpacked
@@ -356,3 +357,50 @@ def test_a_media_folder_from_a_mac_is_matched_when_asked(tmp_path: Path):
     with pytest.raises(UnknownIdError, match="the same in another Unicode form"):
         read_media_folder(folder)
     assert len(read_media_folder(folder, unicode="NFC").media["image"][0]) == 1
+
+
+PLAIN = "7,11,0.5\n-8,,3.5\n9,1300,20\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "fast"),
+    [
+        (lambda t: t, True),
+        (lambda t: t[:-1], True),  # no line break at the end
+        (lambda t: t.replace("\n9,", "\n09,"), False),
+        (lambda t: t.replace("\n9,", "\n+9,"), False),
+        (lambda t: t.replace("\n9,", '\n"9",'), False),
+        (lambda t: t.replace("\n9,", "\n 9,"), False),
+        (lambda t: t.replace("\n9,", "\n-0,"), False),
+        (lambda t: t.replace("\n9,", "\nnine,"), False),
+        (lambda t: t.replace("\n9,", "\n9.0,"), False),
+        (lambda t: t.replace("\n9,", "\n99999999999999999999,"), False),
+        (lambda t: t.replace("\n", "\r\n"), False),
+        (lambda t: t.replace("\n9", "\n\n9"), False),
+        (lambda t: t.replace("0.5", "0.5,"), False),
+        (lambda t: t.replace(",20\n", "\n").replace("\n9,", "\n0009,"), False),  # bytes fewer, bytes more
+    ],
+)
+def test_whole_numbers_are_read_at_once_only_where_nothing_is_lost(tmp_path, change, fast, monkeypatch) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_bytes(change("user,video,score\n" + "5,6,1.5\n" * 120 + PLAIN).encode())
+    try:
+        found = delimited._plainly(path, find_dialect(path), ())
+    except DataError:
+        found = None
+    assert (found is not None) == fast
+    if found is not None:
+        assert [found[c].dtype for c in found.columns] == [pl.Int64, pl.Int64, pl.String]
+
+    def read():
+        try:
+            return read_table(path, ids=("user", "video"))[0]
+        except DataError as error:
+            return str(error)
+
+    at_once = read()
+    monkeypatch.setattr(delimited, "_plainly", lambda *_: None)
+    as_text = read()
+    assert at_once == as_text if isinstance(as_text, str) else at_once.equals(as_text, null_equal=True)
+    if not isinstance(as_text, str):
+        assert at_once.schema == as_text.schema
