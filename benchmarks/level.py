@@ -2,10 +2,10 @@
 
     python -m benchmarks.level --json benchmarks/results/level.jsonl
 
-Simulated pairs of models: the difference of a user under a seed is shift + user + seed + rest, all normal. ``effect`` is
-the seeds' standard error in that of the users, ``rest`` the deviation of single users under single seeds in that of the
-users. The 5 % are asked of rows without a shift; with one seed only where seeds have no effect, for one says nothing of
-others. ``found`` is the share of pairs called better or worse.
+Simulated pairs of models: the difference of a user under a seed is shift + user + seed + rest, normal. ``effect`` is
+the seeds' standard error in that of the users, ``rest`` the deviation of single users under single seeds in that of
+users. The 5 % are asked of rows without a shift; of one seed only where seeds have no effect, for one tells nothing of
+others. ``false`` and ``found_at_4_errors`` are the shares of pairs called better or worse without a shift and with one.
 """
 
 from __future__ import annotations

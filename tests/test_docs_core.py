@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["models", "objectives", "extend", "training"])
+@pytest.mark.parametrize("page", ["models", "objectives", "extend", "training", "publishing"])
 def test_every_block_of_the_page_runs(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.S)
     assert blocks

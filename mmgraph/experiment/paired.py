@@ -11,7 +11,7 @@ import numpy as np
 ALPHA = 0.05  # two-sided, of intervals and verdicts
 POWER = 0.8  # of the smallest difference that is said to be detectable
 _WORST = 0.0525  # false positives allowed where the seeds matter most; 0.05 costs power wherever they do not
-_SHARES = np.linspace(0, 1, 17)
+_SHARES = np.linspace(0, 1, 21) ** 2  # closer where little changes much
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ def paired_test(d: np.ndarray) -> PairedTest:
     T = var(seed means) / S with S - 1 degrees of freedom, and C = var(rest) / (n S), which the rest puts into both.
     The variance of the mean is A + T - C. The half width of the interval at level 1 - α is ::
 
-        sqrt( t(1 - α/2; n - 1)² A + t(1 - α/2; S - 1)² max(0, T - δ C) )
+        sqrt( t(1 - α/2; n - 1)² A + t(1 - α/2; S - 1)² max(0, T - a A) )
 
-    It is never narrower than the interval over users, and the t-interval over seeds where these matter most. δ, the
-    share of the rest's noise that is taken off, is not estimated but solved for: the largest under which no size of the
-    seeds' effect gives more than 5.25 % false positives, for this S and this C / A. Where seeds have no effect at all,
+    It is never narrower than the interval over users, and the t-interval over seeds where these matter most. a, what is
+    taken off because noise alone would put it there, is not estimated but solved for: the largest under which no size
+    of the seeds' effect gives more than 5.25 % false positives, for this S and this C / A. Where seeds have no effect,
     that costs power: false positives are then below 5 % (about 2 % with two seeds, 3 % with three, 4 % with five), for
     two or three numbers cannot rule an effect out. One seed says nothing of others, and none of this is then in the
     interval.
@@ -59,7 +59,7 @@ def paired_test(d: np.ndarray) -> PairedTest:
     kept = of_seeds
     if seeds > 1:
         share = noise / np.where(of_users > 0, of_users, 1)
-        kept = np.maximum(0, of_seeds - np.interp(share, _SHARES, _taken_off(seeds - 1)) * noise)
+        kept = np.maximum(0, of_seeds - np.interp(share, _SHARES, _taken_off(seeds - 1)) * of_users)
 
     def half_width(tail: float | np.ndarray) -> np.ndarray:
         over_seeds = student.isf(tail, seeds - 1) * np.sqrt(kept) if seeds > 1 else 0.0
@@ -99,7 +99,7 @@ def _tail_of(mean: np.ndarray, half_width: Callable[[np.ndarray], np.ndarray]) -
 
 @functools.cache
 def _taken_off(freedom: int) -> np.ndarray:
-    """δ for each share C / A of :data:`_SHARES`, by bisection: false positives grow with it."""
+    """a for each share C / A of :data:`_SHARES`, by bisection: false positives grow with it."""
     from scipy.stats import chi2, norm
     from scipy.stats import t as student
 
@@ -108,13 +108,13 @@ def _taken_off(freedom: int) -> np.ndarray:
     users, seeds = norm.isf(ALPHA / 2) ** 2, student.isf(ALPHA / 2, freedom) ** 2
 
     def worst(share: float, taken: float) -> float:
-        kept = np.maximum(0, (effects + share) * quantiles - taken * share)
+        kept = np.maximum(0, (effects + share) * quantiles - taken)
         margin = np.sqrt(users + seeds * kept)
         return float((2 * norm.sf(margin / np.sqrt(1 + effects))).mean(1).max())
 
     found = []
-    for share in np.maximum(_SHARES, 1e-3):
-        low, high = 0.0, 8.0
+    for share in _SHARES:
+        low, high = 0.0, 2.0
         for _ in range(24):
             middle = (low + high) / 2
             low, high = (middle, high) if worst(share, middle) <= _WORST else (low, middle)

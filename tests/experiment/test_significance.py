@@ -101,7 +101,7 @@ def simulated(seeds: int, effect: float, rest: float = 0.3, pairs: int = 2000, u
 def test_the_level_is_held_with_few_seeds_whatever_they_do(seeds, effect, rest):
     d = simulated(seeds, effect, rest)
     found = paired_test(d)
-    assert (0.025 if seeds == 2 else 0.035) < (found.p < 0.05).mean() < 0.06
+    assert 0.025 < (found.p < 0.05).mean() < 0.06
     assert ((np.abs(d.mean((1, 2))) > found.margin) == (found.p < 0.05)).all()
     if effect > 1:  # the test over users alone takes lucky seeds for a better model
         assert (paired_test(d.mean(1, keepdims=True)).p < 0.05).mean() > 0.2
