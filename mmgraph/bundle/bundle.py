@@ -91,8 +91,10 @@ class Bundle:
         return CSR(torch.from_numpy(indptr), torch.from_numpy(videos), None, (len(rows), len(self.videos)))
 
     @torch.no_grad()
-    def rank(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> TopK:
+    def rank(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True, rescore: bool = True) -> TopK:
         """The k best videos of known users, as rows; those behind the gate never.
+
+        ``rescore=False``: in the order of the rows, also where the model's own score would re-score the best of them.
 
         Raises:
             KeyError: an unknown user, with close ones.
@@ -105,9 +107,10 @@ class Bundle:
         seen = self.seen(rows) if exclude_seen else None
         allowed = self.gate == 0
         if self.user is not None:
-            wanted = k if self.pair is None else max(k, self.pair.candidates)
-            found = topk(self.user[rows], self.video, wanted, seen=seen, candidates=allowed)
-            return found if self.pair is None else self.pair.best(torch.tensor(rows), found, k)
+            if self.pair is None or not rescore:
+                return topk(self.user[rows], self.video, k, seen=seen, candidates=allowed)
+            found = topk(self.user[rows], self.video, max(k, self.pair.candidates), seen=seen, candidates=allowed)
+            return self.pair.best(torch.tensor(rows), found, k)
         clicks = [torch.from_numpy(np.unique(self.history.of(row)[0])).long() for row in rows]
         scores = torch.stack([self.video[mine].sum(0) for mine in clicks]).masked_fill(~allowed, -torch.inf)
         if seen is not None:

@@ -16,6 +16,7 @@ from mmgraph.data.files import owned
 from mmgraph.data.synthetic import World, WorldConfig, generate, render, write
 from mmgraph.data.synthetic.words import SOUNDS, STYLES, TOPICS
 from mmgraph.demo.experiment import NAMES, NOTES, demo_experiment
+from mmgraph.demo.serving import how_to_serve
 from mmgraph.encoders import encode_folder
 from mmgraph.experiment import Experiment, Result, restore, run
 from mmgraph.progress import Advance, progress
@@ -175,7 +176,7 @@ def _run(
     recommendations = {
         str(user): [str(video) for video in lists.filter(pl.col("user") == user)["video"].to_list()] for user in raw
     }
-    _tell(metrics, lists, path, log)
+    _tell(metrics, lists, path, f"{results[0].experiment}/{seed}", log)
     return DemoResult(path, folder, runs, metrics, recommendations, log.seconds)
 
 
@@ -203,7 +204,7 @@ def _tastes(world: World, user: object) -> list[str]:
     return found
 
 
-def _tell(metrics: dict[str, dict[str, float]], lists: pl.DataFrame, path: Path, log: _Log) -> None:
+def _tell(metrics: dict[str, dict[str, float]], lists: pl.DataFrame, path: Path, run: str, log: _Log) -> None:
     log.echo(f"\n{'Recall@20 in one list, test':28s}" + "".join(f"{name:>14s}" for name in METRICS))
     for name, values in metrics.items():
         log.echo(f"{NAMES.get(name, name):28s}" + "".join(f"{value:14.4f}" for value in values.values()))
@@ -211,4 +212,4 @@ def _tell(metrics: dict[str, dict[str, float]], lists: pl.DataFrame, path: Path,
         log.echo(f"\nfor user {user}:")
         for row in rows.iter_rows(named=True):
             log.echo(f"  {row['rank']}. {row['video']}  {row.get('title') or '(no title)'}")
-    log.echo(f"\nreport: {path}")
+    log.echo(f"\nreport: {path}\n{how_to_serve(path.parent, run)}")
