@@ -338,6 +338,10 @@ def test_demo_passes_its_folder_on(monkeypatch, tmp_path):
     assert json.loads(shown.stdout)["metrics"] == {"m": {"all": None}}
     assert "making a world" in shown.stderr
     assert called == [tmp_path / "d"] * 2
+    served = []
+    monkeypatch.setattr(mmgraph.demo, "serve_demo", lambda out, port, echo: served.append((out, port)))
+    call("demo", "--out", str(tmp_path / "d"), "--serve", "--port", "0")
+    assert served == [(tmp_path / "d", 0)]
 
 
 def test_report_makes_the_page_of_anybodys_run(recipe):

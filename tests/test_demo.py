@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmgraph.bundle import load
 from mmgraph.data import Features
 from mmgraph.data.files import FolderInUse, owned
 from mmgraph.data.readers import read_media_folder
@@ -18,14 +19,17 @@ from mmgraph.demo import (
     TruePreference,
     WorldPreference,
     demo_experiment,
+    export_demo,
     late_preference,
     run_demo,
+    serve_demo,
     split_of,
 )
 from mmgraph.experiment import Experiment
 from mmgraph.graph import build_graph
 from mmgraph.models import Rows
 from mmgraph.recipes.aigc import standardised
+from mmgraph.serve.server import ServeConfig
 from tests.test_report import open_in_chromium
 
 WORLD = WorldConfig(users=150, videos=120, days=20, topics=4, styles=3, sounds=3, sessions_per_week=5, seed=1)
@@ -43,6 +47,25 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     result = run_demo(out, config=WORLD, media=False, experiment=brief, echo=said.append)
     (out / "said.txt").write_text("\n".join(said))
     return result
+
+
+def test_demo_says_how_to_serve_it_and_its_bundle_ranks(small: DemoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = small.report.parent
+    said = (out / "said.txt").read_text()
+    assert f"mmgraph export {out / 'runs/hybrid/0'} --out {out / 'bundle'}" in said
+    assert f"mmgraph serve {out / 'bundle'} --log {out / 'events.db'}" in said
+    asked: list[ServeConfig] = []
+    monkeypatch.setattr("mmgraph.demo.serving.serve", lambda config, announce: asked.append(config))
+    serve_demo(out, port=0, echo=lambda line: None)
+    assert asked == [ServeConfig(bundle=out / "bundle", log=out / "events.db", port=0)]
+    bundle = load(out / "bundle")
+    assert export_demo(out).manifest.name == bundle.manifest.name == "hybrid"
+    assert "title" in bundle.columns.columns
+    # distilled lists are near the model's own
+    near = [
+        len(set(mine) & set(bundle.recommend([user], k=6)[user])) / 6 for user, mine in small.recommendations.items()
+    ]
+    assert sum(near) / len(near) >= 0.5
 
 
 def test_demo_gives_metrics_and_recommendations(small: DemoResult) -> None:
