@@ -23,6 +23,8 @@ def serve(
     rate: Annotated[float, typer.Option(help="Requests a second of one key or client; 0 for any number.")] = 0.0,
     watch: Annotated[bool, typer.Option("--watch", help="Read the bundle anew when it changes.")] = False,
     quota: Annotated[list[str] | None, typer.Option(help="As tag:ads<=2 or tag:news>=1; several times.")] = None,
+    router: Annotated[Path | None, typer.Option(help="File of a CascadeRouter: which requests get which list.")] = None,
+    price: Annotated[float, typer.Option(help="Gain (NDCG) that a millisecond must bring, for --router.")] = 0.0,
     concepts: Annotated[str | None, typer.Option(help="NEEDS,TEACHES: columns that name concepts.")] = None,
 ) -> None:
     """Serve a bundle over HTTP: recommendations, events, new and hidden videos, a page to try it."""
@@ -36,5 +38,5 @@ def serve(
         columns = None if concepts is None else tuple(concepts.split(","))
         if columns is not None and len(columns) != 2:
             raise UsageError(f"--concepts takes two columns, NEEDS,TEACHES, not {concepts!r}")
-        rules: dict[str, Any] = {"quotas": tuple(quota or ()), "concepts": columns}
+        rules: dict[str, Any] = {"quotas": tuple(quota or ()), "concepts": columns, "router": router, "price": price}
         run(ServeConfig(bundle, log, **words, **numbers, **where, **rules), announce=say)

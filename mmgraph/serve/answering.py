@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,9 @@ from mmgraph.ops import TopK
 from mmgraph.serve.index import as_lists
 from mmgraph.serve.question import Answer, Question, UnknownColumn, UnknownId
 from mmgraph.serve.state import Met, State, nobody_as_stranger, shortened
+
+Route = Callable[[int], str]
+"""Videos that a user met -> a tier of :data:`mmgraph.serve.cascade.TIERS`."""
 
 _NOBODY: NDArray[np.int64] = np.empty(0, np.int64)
 _NOBODY.flags.writeable = False
@@ -44,6 +47,7 @@ class Asked:
     allowed: torch.Tensor | None = None
     fallback: str | None = None
     user: int = -1
+    rescored: bool = False
 
     def settle(self) -> None:
         """Hands the outcome to who waits, if anybody still does. In the thread of ``loop``, where there is one."""
@@ -58,13 +62,14 @@ class Asked:
             return  # given up at this moment
 
 
-def answer(state: State, asked: Sequence[Asked], now: float) -> None:
+def answer(state: State, asked: Sequence[Asked], now: float, route: Route | None = None) -> None:
     """Finds the outcome of each question; those nobody waits for any more are passed over.
 
     Args:
         state: in which.
         asked: what; questions with the same filter are searched together.
         now: UTC seconds, the time of a history that brings no times.
+        route: which way to answer a user who met so many videos; by default as well as the bundle can.
     """
     searched: dict[tuple[int, int], list[Asked]] = {}
     same_length = bool(state.constraint.quotas)  # a part of a list that meets quotas need not meet them
@@ -73,6 +78,7 @@ def answer(state: State, asked: Sequence[Asked], now: float) -> None:
             continue
         try:
             _prepare(state, one, now)
+            _choose_tier(state, one, route)
             if one.query is None:
                 one.outcome = _popular(state, one)
             elif one.question.candidates is not None:
@@ -105,6 +111,21 @@ def _prepare(state: State, one: Asked, now: float) -> None:
     one.exclude = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else _NOBODY
 
 
+def _choose_tier(state: State, one: Asked, route: Route | None) -> None:
+    """Whether the list is the popular one, the index's, or re-scored by the model's own score of pairs.
+
+    Only rows that were trained are re-scored, as the network reads them, and no list that meets quotas.
+    """
+    if one.query is None or one.question.candidates is not None:
+        return
+    met = one.history if one.history is not None else state.seen(one.user)
+    tier = "rescored" if route is None else route(len(met))
+    if tier == "popular":
+        one.query, one.fallback = None, "cascade"
+    trained = one.history is None and one.user not in state.profiles
+    one.rescored = tier == "rescored" and state.bundle.pair is not None and trained and not state.constraint.quotas
+
+
 def _find_user(state: State, one: Asked, now: float) -> list[NDArray[np.int64]]:
     """The user, their row, or the row of the history given; the rows that they met."""
     question, parts = one.question, []
@@ -130,10 +151,16 @@ def _find_user(state: State, one: Asked, now: float) -> list[NDArray[np.int64]]:
 
 def _search(state: State, group: list[Asked]) -> None:
     k = max(one.question.k for one in group)
+    if (pair := state.bundle.pair) is not None and any(one.rescored for one in group):
+        k = max(k, pair.candidates)
     queries = [one.query for one in group if one.query is not None]
     users = [one.user for one in group]
     found = state.search(queries, k, [one.exclude for one in group], group[0].allowed, users)
     for one, pairs in zip(group, found, strict=True):
+        if pair is not None and one.rescored and pairs:
+            rows, scores = zip(*pairs, strict=True)
+            best = TopK(torch.tensor([scores]), torch.tensor([rows]))
+            pairs = as_lists(pair.best(torch.tensor([one.user]), best, len(pairs)))[0]
         one.outcome = listed(state, one, pairs[: one.question.k])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from mmgraph.bundle import Bundle, load
 from mmgraph.bundle.folder import MANIFEST
-from mmgraph.serve.answering import Asked, answer, late
+from mmgraph.serve.answering import Asked, Route, answer, late
 from mmgraph.serve.log import EventLog, LogError
 from mmgraph.serve.question import Answer, Busy, Question, Unready
 from mmgraph.serve.state import Rules, State, StateError
@@ -51,6 +51,7 @@ class Engine:
         waiting: questions that may wait.
         snapshot_every: entries after which a snapshot is written.
         rules: what is added to the constraint, see :class:`State`.
+        route: which way to answer, see :class:`mmgraph.serve.cascade.CascadeRouter`; by default as well as can be.
         clock: UTC seconds.
     """
 
@@ -65,9 +66,10 @@ class Engine:
         waiting: int = WAITING,
         snapshot_every: int = 100_000,
         rules: Rules | None = None,
+        route: Route | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.folder, self.log, self.rules, self.clock = Path(bundle), log, rules, clock
+        self.folder, self.log, self.rules, self.clock, self.route = Path(bundle), log, rules, clock, route
         self.identity = str(getattr(log, "identity", "log"))
         self.snapshot_path = None if snapshot is None else Path(snapshot)
         self.keep_snapshots, self.snapshot_every, self.watch = keep_snapshots, snapshot_every, watch
@@ -362,7 +364,7 @@ class Engine:
         if asked:
             self.batches += 1
             self.questions += len(asked)
-            answer(self.state, asked, self.clock())
+            answer(self.state, asked, self.clock(), self.route)
             self._pace += _LATELY * (time.thread_time() - began - self._pace)
         if self.clock() - self._looked > 1.0:
             self._tend()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import ipaddress
 import multiprocessing
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mmgraph.serve.answering import Route
 from mmgraph.serve.app import App
+from mmgraph.serve.cascade import CascadeRouter
 from mmgraph.serve.engine import Engine
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import SqliteLog
@@ -41,6 +44,9 @@ class ServeConfig:
         quotas: of the lists, as ``tag:ads<=2`` or ``tag:news>=1``.
         concepts: the two columns that name what a video needs and what it teaches; a video is shown to who has met what
             it needs.
+        router: file of a :class:`mmgraph.serve.cascade.CascadeRouter`, which says which requests get the popular list,
+            the index, or re-scoring; by default all get the best there is.
+        price: gain (NDCG) that a millisecond must bring, for the router; ``inf`` for the cheapest answers.
         snapshot_every: entries after which the state is kept beside the log, so that a start folds fewer.
 
     Raises:
@@ -61,6 +67,8 @@ class ServeConfig:
     max_log_bytes: int | None = None
     quotas: tuple[str, ...] = ()
     concepts: tuple[str, str] | None = None
+    router: Path | None = None
+    price: float = 0.0
     snapshot_every: int = 100_000
 
     def __post_init__(self) -> None:
@@ -71,12 +79,21 @@ class ServeConfig:
         if self.unknown_user not in ("popular", "error"):
             raise ValueError(f"unknown_user is 'popular' or 'error', not {self.unknown_user!r}")
         self.rules()
+        if not self.price >= 0:
+            raise ValueError(f"price is a number from 0, got {self.price}")
+        self.route()
 
     def rules(self) -> ServerRules | None:
         """Quotas and concepts; None for neither."""
         needs, teaches = self.concepts or (None, None)
         quotas = tuple(ColumnQuota.parse(text) for text in self.quotas)
         return ServerRules(quotas, needs, teaches) if quotas or needs else None
+
+    def route(self) -> Route | None:
+        """The way of each request; None for the best."""
+        if self.router is None:
+            return None
+        return functools.partial(CascadeRouter.load(self.router).route, price=self.price)
 
 
 def local(host: str) -> bool:
@@ -106,6 +123,7 @@ def make_app(config: ServeConfig, *, first: bool = True, clock: Callable[[], flo
         watch=config.watch or config.workers > 1,
         snapshot_every=config.snapshot_every,
         rules=config.rules(),
+        route=config.route(),
         clock=clock,
     )
     return App(

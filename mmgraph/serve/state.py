@@ -130,7 +130,8 @@ class State:
     def warm(self) -> None:
         """Reads the towers that new videos and clicks will need, so that the first of them does not wait."""
         bundle = self.bundle
-        for tower in (bundle.cold, bundle.tower if bundle.manifest.fold_in.method == "tower" else None):
+        user = bundle.tower if bundle.manifest.fold_in.method == "tower" else None
+        for tower in (bundle.cold, user, bundle.pair and bundle.pair.tower):
             if tower is not None:
                 tower.load()
 

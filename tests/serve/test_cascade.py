@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmgraph.bundle import Bundle
+from mmgraph.bundle import Bundle, export
+from mmgraph.data import Dataset
+from mmgraph.models import NeuMF
+from mmgraph.recommend import recommend
 from mmgraph.serve.cascade import TIERS, CascadeRouter, fit_router, measure_tiers
+from mmgraph.serve.engine import Engine
+from mmgraph.serve.log import Event, SqliteLog
+from mmgraph.serve.question import Question
+from mmgraph.serve.server import ServeConfig, make_app
+from tests.worlds import checkerboard
 
 ROUTER = CascadeRouter(
     tiers=("popular", "index", "rescored"),
@@ -97,3 +107,56 @@ def test_tiers_are_measured_on_held_out_clicks(bundle: Bundle):
     assert cost == {"popular": 1000.0, "index": 1000.0}
     with pytest.raises(ValueError, match="no held-out click"):
         measure_tiers(bundle, {"stranger": ["1"]})
+
+
+@pytest.fixture(scope="module")
+def scored_by_a_network(tmp_path_factory: pytest.TempPathFactory):
+    """A model whose head is a perceptron, and its bundle: every video is a candidate for re-scoring."""
+    graph = checkerboard(24)
+    torch.manual_seed(0)
+    model = NeuMF(graph).eval()
+    user, video = graph.interactions()
+    ids = list(range(24))
+    dataset = Dataset.from_frames(
+        {"user": user.numpy(), "video": video.numpy()}, users={"user_id": ids}, videos={"video_id": ids}
+    )
+    return model, graph, export(model, graph, dataset, tmp_path_factory.mktemp("ncf") / "b")
+
+
+def test_the_server_answers_by_the_tier_that_the_router_says(scored_by_a_network, tmp_path: Path):
+    model, graph, bundle = scored_by_a_network
+    exact = recommend(model, graph, [3], k=4).video[0].tolist()
+    lists = {}
+    with SqliteLog(tmp_path / "log") as log:
+        for tier in (None, *TIERS):
+            route = None if tier is None else lambda met, tier=tier: tier
+            with contextlib.closing(Engine(bundle.folder, log, route=route).start()) as engine:
+                answer = engine.ask(Question("3", k=4)).result(20)
+                lists[tier] = [int(item["video"]) for item in answer.items]
+                assert answer.meta["fallback"] == ("cascade" if tier == "popular" else None)
+                chosen = engine.ask(Question("3", k=4, candidates=["3", "5"])).result(20)
+                assert chosen.meta["fallback"] is None, "given candidates are scored, whatever the tier"
+        assert lists[None] == lists["rescored"] == exact, "the model's own order"
+        assert lists["index"] == bundle.rank(["3"], 4, rescore=False).video[0].tolist()
+        # a row that moved is no longer the one that the network knows: the list is the rows'
+        log.append([Event("e", "click", 2e9, {"user": "3", "video": str(exact[0])})])
+        with contextlib.closing(Engine(bundle.folder, log).start()) as engine:
+            moved = engine.ask(Question("3", k=4)).result(20)
+            assert moved.meta["profile"] == "events"
+            assert str(exact[0]) not in [item["video"] for item in moved.items]
+            scores = [item["score"] for item in moved.items]
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_the_server_takes_the_router_as_an_option(bundle_folder: Path, tmp_path: Path):
+    ROUTER.save(tmp_path / "r.json")
+    given = {"bundle": bundle_folder, "log": tmp_path / "log", "router": tmp_path / "r.json"}
+    route = ServeConfig(**given, price=math.inf).route()
+    assert route is not None
+    assert route(50) == "popular"
+    assert make_app(ServeConfig(**given)).engine.route(50) == "rescored"
+    assert ServeConfig(bundle_folder, tmp_path / "log").route() is None
+    with pytest.raises(ValueError, match="price"):
+        ServeConfig(**given, price=-1)
+    with pytest.raises(FileNotFoundError):
+        ServeConfig(**given | {"router": tmp_path / "none.json"})

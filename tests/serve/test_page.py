@@ -50,6 +50,9 @@ def test_post_a_video_find_it_hide_it(browser: Any, serving: Callable[..., Runni
     assert "<b>Mine</b>" in card.inner_text(), "a title is text, never markup"
     assert "which this user clicked" in card.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    cut = "[...document.querySelectorAll('button')].filter(b => b.scrollWidth > b.clientWidth).map(b => b.textContent)"
+    assert page.evaluate(cut) == [], "every button's word is whole"
+    assert not page.is_visible("#key"), "no key is asked for where none is needed"
     page.screenshot(path=str(tmp_path / "page.png"))
     page.click("#list li[data-video=mine] button:text-is('hide')")
     page.wait_for_selector("#list li[data-video=mine]", state="detached")
