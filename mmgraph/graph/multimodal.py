@@ -19,6 +19,16 @@ EdgeType = tuple[str, str, str]
 T = TypeVar("T")
 
 INTERACTS: EdgeType = ("user", "interacts", "video")
+# Beginning of a relation's name -> the transform that adds such edges; for errors.
+MADE_BY = {
+    "similar_agree": 'JoinKNN("agree", "agree")',
+    "similar_fused": "JoinKNN()",
+    "similar_": "ModalityKNN",
+    "co_watched": "UserCoInteraction",
+    "watched_with": "VideoCoInteraction",
+    "walked": "RandomWalkNeighbours",
+    "view_": "EdgeViews, an epoch transform,",
+}
 
 
 class MultimodalGraph(HeteroData):
@@ -149,7 +159,10 @@ class MultimodalGraph(HeteroData):
     def _edge_type(self, name: EdgeType | str) -> EdgeType:
         found = [t for t in self.edge_types if name in (t, t[1])]
         if len(found) != 1:
-            raise KeyError(f"{name!r} names {len(found)} edge types of this graph; it has {self.edge_types}")
+            relation = name if isinstance(name, str) else name[1]
+            maker = next((what for start, what in MADE_BY.items() if relation.startswith(start)), "")
+            fix = f"; apply {maker} first" if maker and not found else ""
+            raise KeyError(f"{name!r} names {len(found)} edge types of this graph; it has {self.edge_types}{fix}")
         return found[0]
 
     def adjacency(

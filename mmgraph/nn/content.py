@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.features.standardise import Standardiser
+from mmgraph.nn.projection import expect_width
 from mmgraph.nn.vae import LOG_VAR_RANGE, product_of_experts
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class ContentInput(nn.Module):
         warm = graph.seen.transpose().degree() > 0
         for m in self.modalities:
             feature = graph.features(m)
+            expect_width(m, feature.values, self.dims[m])
             rows = feature.present & warm if bool((feature.present & warm).any()) else feature.present
             x = feature.values[rows].double()
             if not len(x):
@@ -97,8 +99,7 @@ class ContentInput(nn.Module):
                 present[m] = torch.zeros(count, dtype=torch.bool, device=mean.device)
                 continue
             values, present[m] = given[m].values, given[m].present
-            if values.shape[1] != self.dims[m]:
-                raise ValueError(f"{m}: width {values.shape[1]}, but the model was made for {self.dims[m]}")
+            expect_width(m, values, self.dims[m])
             if rows is not None:
                 values, present[m] = values[rows], present[m][rows]
             unit = F.normalize((values - mean) @ self.get_buffer(f"transform_{m}"), dim=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mmgraph.nn.projection import FeatureLinear
 from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
@@ -81,11 +82,12 @@ class Purifier(nn.Module):
     Args:
         in_dim: width of f.
         dim: width of the id.
+        modality: whose f, for errors.
     """
 
-    def __init__(self, in_dim: int, dim: int) -> None:
+    def __init__(self, in_dim: int, dim: int, modality: str = "content") -> None:
         super().__init__()
-        self.project, self.gate = nn.Linear(in_dim, dim), nn.Linear(dim, dim)
+        self.project, self.gate = FeatureLinear(modality, in_dim, dim), nn.Linear(dim, dim)
 
     def forward(self, identity: Tensor, features: Tensor, present: Tensor) -> Tensor:
         """[V, dim] of ids [V, dim], features [V, in_dim] and presence, bool [V]."""

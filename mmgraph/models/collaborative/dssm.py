@@ -12,6 +12,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, known_modalities
 from mmgraph.nn.heads import CosineHead
 from mmgraph.nn.profile import profile_mean
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective, SampledSoftmax
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class DSSM(Recommender):
         self.modalities = known_modalities(graph, modalities)
         self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
         self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         self.user_tower = _tower(embedding_dim, hidden)
         self.video_tower = _tower(embedding_dim, hidden)
         width = graph["user"].x.shape[1] if "x" in graph["user"] else 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.profile import profile_mean
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import MaxMargin, Objective
 from mmgraph.ops import spmm
 
@@ -56,7 +57,7 @@ class PinSage(Recommender):
         wanted = graph.modalities if modalities is None else list(modalities)
         self.modalities = chosen_modalities(graph, wanted) if wanted else []
         self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         self.message = nn.ModuleList(nn.Linear(embedding_dim, embedding_dim) for _ in range(num_layers))
         self.update = nn.ModuleList(nn.Linear(2 * embedding_dim, embedding_dim) for _ in range(num_layers))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.projection import projections
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class BM3(Recommender):
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         self.predict = nn.Linear(embedding_dim, embedding_dim)
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """ũ [U, D] and ṽ [V, D], or rows of them."""

@@ -68,7 +68,7 @@ class COHESION(Recommender):
         )
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
         widths = {m: graph.feature_dims[m] for m in self.modalities}
-        self.project = nn.ModuleDict({m: two_layers(w, embedding_dim) for m, w in widths.items()})
+        self.project = nn.ModuleDict({m: two_layers(m, w, embedding_dim) for m, w in widths.items()})
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, (M + 1) D], video [V, (M + 1) D], or rows of them."""

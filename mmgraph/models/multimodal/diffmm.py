@@ -16,6 +16,7 @@ from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, 
 from mmgraph.nn.diffusion import GeneratedGraph
 from mmgraph.nn.fusion import present_softmax, user_presence
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import with_loops
 from mmgraph.objectives import Objective
 from mmgraph.ops import CSR, propagate, spmm
@@ -92,7 +93,7 @@ class DiffMM(Recommender):
         self.l2, self.as_coded = l2, as_coded
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         self.weight = nn.Parameter(torch.zeros(len(self.modalities))) if len(self.modalities) > 1 else None
         given = (k, dropout, hidden, steps, as_coded, as_coded)
         sizes = graph.num_users, graph.num_videos

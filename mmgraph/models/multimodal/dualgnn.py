@@ -14,6 +14,7 @@ from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.fusion import present_softmax, similar, user_presence
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import FeatureLinear
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
@@ -64,7 +65,7 @@ class DualGNN(Recommender):
             {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
         )
         widths = {m: graph.feature_dims[m] for m in self.modalities}
-        self.project = nn.ModuleDict({m: two_layers(w, embedding_dim) for m, w in widths.items()})
+        self.project = nn.ModuleDict({m: two_layers(m, w, embedding_dim) for m, w in widths.items()})
         count = len(self.modalities)
         self.weight = nn.Parameter(0.1 * torch.randn(graph.num_users, count) + as_coded / count)
 
@@ -138,6 +139,6 @@ class DRAGON(DualGNN):
         return torch.cat([weight[:, i : i + 1] * h for i, h in enumerate(users.values())], 1)
 
 
-def two_layers(in_dim: int, dim: int) -> nn.Sequential:
+def two_layers(modality: str, in_dim: int, dim: int) -> nn.Sequential:
     """in_dim -> 4 dim -> dim, with a leaky ReLU between."""
-    return nn.Sequential(nn.Linear(in_dim, 4 * dim), nn.LeakyReLU(), nn.Linear(4 * dim, dim))
+    return nn.Sequential(FeatureLinear(modality, in_dim, 4 * dim), nn.LeakyReLU(), nn.Linear(4 * dim, dim))

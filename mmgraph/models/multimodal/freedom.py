@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate
 
@@ -76,8 +77,7 @@ class FREEDOM(Recommender):
         made = {t: torch.empty(int(graph[t].num_nodes), embedding_dim) for t in types}
         self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_uniform_(table)) for t, table in made.items()})
         # no bias: it would cancel in BPR
-        widths = {m: graph.feature_dims[m] for m in self.modalities if content}
-        self.project = nn.ModuleDict({m: nn.Linear(w, embedding_dim, bias=False) for m, w in widths.items()})
+        self.project = projections(graph, self.modalities if content else [], embedding_dim, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """User [U, D], video [V, D], or the rows of them (all that the last layer of either graph computes)."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 from mmgraph.ops import attend, edge_dot, segment_softmax, spmm
 
@@ -62,7 +63,7 @@ class GRCN(Recommender):
         self.preference = nn.ParameterDict(
             {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
         )
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, (M + 1) D], video [V, (M + 1) D], or rows of them."""

@@ -15,6 +15,7 @@ from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, 
 from mmgraph.nn.conv import RelationConv
 from mmgraph.nn.frames import TemporalConv
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import FeatureLinear
 from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class HeteroMMGCN(Recommender):
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, dim)))
         widths = {m: graph.feature_dims[m] for m in self.modalities}
         self.project = nn.ModuleDict(
-            {m: TemporalConv(clips[m], w, dim) if m in clips else nn.Linear(w, dim) for m, w in widths.items()}
+            {m: TemporalConv(clips[m], w, dim) if m in clips else FeatureLinear(m, w, dim) for m, w in widths.items()}
         )
         made = {t: torch.empty(int(graph[t].num_nodes), dim) for t in entities}
         self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_normal_(table)) for t, table in made.items()})

@@ -15,6 +15,7 @@ from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, 
 from mmgraph.nn.fusion import SoftmaxFusion, present_softmax, similar
 from mmgraph.nn.heads import Head
 from mmgraph.nn.item_graph import like_edges, row_normalised
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
@@ -66,7 +67,7 @@ class LATTICE(Recommender):
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         for m in self.modalities:
             similar(graph, m)
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], feature_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, feature_dim)
         self._make_fusion(embedding_dim)
 
     def _make_fusion(self, dim: int) -> None:

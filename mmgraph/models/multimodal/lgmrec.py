@@ -14,6 +14,7 @@ from mmgraph.losses import embedding_l2, info_nce
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.fusion import users_of
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
@@ -78,9 +79,8 @@ class LGMRec(Recommender):
         self.contrast, self.contrast_temperature, self.l2 = contrast, contrast_temperature, l2
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        widths = {m: graph.feature_dims[m] for m in self.modalities}
-        self.project = nn.ModuleDict({m: nn.Linear(w, embedding_dim, bias=False) for m, w in widths.items()})
-        self.trait = nn.ModuleDict({m: nn.Linear(w, hyperedges, bias=False) for m, w in widths.items()})
+        self.project = projections(graph, self.modalities, embedding_dim, bias=False)
+        self.trait = projections(graph, self.modalities, hyperedges, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them."""

@@ -66,7 +66,7 @@ class MGCN(Recommender):
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         for m in self.modalities:
             similar(graph, m)
-        self.purify = nn.ModuleDict({m: Purifier(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.purify = nn.ModuleDict({m: Purifier(graph.feature_dims[m], embedding_dim, m) for m in self.modalities})
         self.prefer = nn.ModuleDict({m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities})
         self.fuse = SoftmaxFusion(embedding_dim)
 

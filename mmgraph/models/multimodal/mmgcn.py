@@ -14,6 +14,7 @@ from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.conv import ModalityConv
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class MMGCN(Recommender):
         self.preference = nn.ParameterDict(
             {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
         )
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         self.convs = nn.ModuleDict(
             {
                 m: nn.ModuleList(ModalityConv(embedding_dim, embedding_dim, concat) for _ in range(num_layers))

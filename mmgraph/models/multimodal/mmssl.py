@@ -16,6 +16,7 @@ from mmgraph.nn.critic import Critic, gumbel_rows
 from mmgraph.nn.fusion import ModalityAttention, user_presence
 from mmgraph.nn.heads import Head
 from mmgraph.nn.item_graph import nearest_pairs
+from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import half_normalised, one_sided_mean
 from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
@@ -101,7 +102,7 @@ class MMSSL(Recommender):
         self.l2, self.feature_l2, self.as_coded, self.dropout = l2, feature_l2, as_coded, nn.Dropout(dropout)
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         self.attend = None if as_coded else ModalityAttention(embedding_dim, num_heads)
         self.critic = Critic(graph.num_videos)
 

@@ -13,6 +13,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import kl_gaussian
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.fusion import user_presence
+from mmgraph.nn.projection import projections
 from mmgraph.nn.vae import LOG_VAR_RANGE, product_of_experts, reparameterise
 from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
@@ -61,7 +62,7 @@ class MVGAE(Recommender):
         self.preference = nn.ParameterDict(
             {e: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for e in experts}
         )
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         layer = {e: nn.Linear(embedding_dim, embedding_dim) for e in experts}
         self.hidden = nn.ModuleDict(layer)
         self.own = nn.ModuleDict({e: nn.Linear(embedding_dim, embedding_dim, bias=False) for e in experts})

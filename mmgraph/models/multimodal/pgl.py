@@ -14,6 +14,7 @@ from mmgraph.losses import info_nce
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.fusion import similar
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
@@ -66,7 +67,7 @@ class PGL(Recommender):
             similar(graph, m)
         width = embedding_dim * len(self.modalities)
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, width)))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         nothing = ~torch.stack([graph.features(m).present for m in self.modalities]).any(0)
         needed = fallback and bool(nothing.any())
         table = torch.empty(graph.num_videos if needed else 0, width)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import info_nce
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective, SampledSoftmax
 from mmgraph.ops import propagate
 
@@ -57,7 +58,7 @@ class SLMRec(Recommender):
         self.contrast, self.temperature = contrast, temperature
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
         self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = nn.ModuleDict({m: nn.Linear(graph.feature_dims[m], embedding_dim) for m in self.modalities})
+        self.project = projections(graph, self.modalities, embedding_dim)
         width = embedding_dim * (1 + len(self.modalities))
         self.join_user, self.join_video = nn.Linear(width, embedding_dim), nn.Linear(width, embedding_dim)
         self.guide = nn.ModuleDict({c: nn.Linear(embedding_dim, embedding_dim) for c in ("id", *self.modalities)})

@@ -13,6 +13,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
 from mmgraph.nn.heads import Head
+from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class VBPR(Recommender):
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
         self.bias = nn.Parameter(torch.zeros(graph.num_videos, 1))
         # E and, as one more output, β': the features are read once for both
-        widths = {m: graph.feature_dims[m] for m in self.modalities}
-        self.project = nn.ModuleDict({m: nn.Linear(w, embedding_dim + 1, bias=False) for m, w in widths.items()})
+        self.project = projections(graph, self.modalities, embedding_dim + 1, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """User [U, 2D + 1], video [V, 2D + 1], or the given rows; only these videos' features are read."""
