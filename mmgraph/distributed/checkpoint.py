@@ -68,8 +68,9 @@ def _apart(
     for index, moments in state["optimizer"]["state"].items():
         kept[index] = {}
         for name, value in moments.items():
-            if value.ndim and names[index] in tables:  # the number of steps has no axis
-                parts[f"optimizer.{index}.{name}"] = (value, tables[names[index]])
+            owner = names[int(index)]
+            if value.ndim and owner in tables:  # the number of steps has no axis
+                parts[f"optimizer.{index}.{name}"] = (value, tables[owner])
             else:
                 kept[index][name] = value
     rest["optimizer"] = {**state["optimizer"], "state": kept}

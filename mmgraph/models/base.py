@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from mmgraph.models.settings import check_settings
 from mmgraph.nn.heads import DotHead, Head
 from mmgraph.objectives import BPR, Examples, Objective
 from mmgraph.ops import CSR
+from mmgraph.ops.csr import Norm
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Features
@@ -96,7 +97,7 @@ class ByColumns(NamedTuple):
 
     tables: dict[str, int]
     sums: tuple[str, ...] = ()
-    matrices: tuple[tuple[tuple[Any, ...], Literal["sym", "row"] | None], ...] = ()
+    matrices: tuple[tuple[Sequence[Any], Norm | None], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

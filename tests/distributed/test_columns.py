@@ -17,6 +17,7 @@ from mmgraph.distributed import (
     row_step_bytes,
 )
 from mmgraph.graph import ModalityKNN
+from mmgraph.graph.samplers import PairSampler
 from mmgraph.models import BPRMF, EASE, FREEDOM, NGCF, ByColumns, LayerGCN, LightGCN, Recommender, UltraGCN
 from mmgraph.nn import CosineHead, NCFHead
 from mmgraph.nn.heads import Products
@@ -28,7 +29,7 @@ from tests.worlds import checkerboard, twelve_nodes
 DIM, BATCH = 8, 16
 
 # name -> the class and its arguments
-MODELS: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
+MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "bpr-mf": (BPRMF, {"l2": 0.1}),
     "lightgcn": (LightGCN, {"num_layers": 2, "l2": 0.1}),
     "lightgcn, 3 negatives": (LightGCN, {"num_layers": 3, "objective": BPR(negatives=3)}),
@@ -108,13 +109,13 @@ def step_bytes(wire: Wire, name: str) -> list[int]:
     """Of each step of one epoch: what the wire counted, and what the formula says."""
     graph = world(name)
     kind, arguments = MODELS[name]
-    model = kind(graph, embedding_dim=DIM, **arguments)
+    model: LightGCN = kind(graph, embedding_dim=DIM, **arguments)
     together = Columns(wire)
     together.divide(model)
     out = []
-    for batch in model.sampler(graph, BATCH).epoch(0, 0):
+    for batch in PairSampler(graph, BATCH, model.objective.draws).epoch(0, 0):
         wire.sent.clear()
-        sum(together.loss(model, graph, batch).values()).backward()
+        torch.stack(list(together.loss(model, graph, batch).values())).sum().backward()
         videos = len(torch.cat([batch.positive, batch.negative.flatten()]).unique())
         cosine = name == "lightgcn, cosine"
         said = column_step_bytes(

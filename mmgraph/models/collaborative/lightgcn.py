@@ -82,8 +82,7 @@ class LightGCN(Recommender):
 
     def by_columns(self) -> ByColumns:
         """The table; ``l2`` is a sum over columns."""
-        read = ((tuple(self.edge_types), "sym"),) if self.num_layers else ()
-        return ByColumns({"embedding": 1}, ("l2",), read)
+        return ByColumns({"embedding": 1}, ("l2",), ((self.edge_types, "sym"),) if self.num_layers else ())
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and ``l2``."""

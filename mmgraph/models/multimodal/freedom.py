@@ -93,8 +93,8 @@ class FREEDOM(Recommender):
         """The tables, and the projections into their columns."""
         entities = {f"entity.{name}": 1 for name in self.entity}
         projections = {f"project.{m}.weight": 0 for m in self.project}
-        read = ((tuple(self.edge_types), "sym"), (tuple(self.similar), None))
-        return ByColumns({"user": 1, "video": 1, **entities, **projections}, matrices=read)
+        tables = {"user": 1, "video": 1, **entities, **projections}
+        return ByColumns(tables, matrices=((self.edge_types, "sym"), (self.similar, None)))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and, with λ > 0, ``content``."""
