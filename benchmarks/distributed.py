@@ -47,6 +47,7 @@ from mmgraph.train import FitConfig, fit
 from mmgraph.train.together import Together
 
 USERS, VIDEOS, PAIRS, DIM, LAYERS, BATCH = 200_000, 100_000, 2_000_000, 64, 3, 2048
+COUNTED = 500_000  # pairs that the buckets train on
 ROOT = Path(__file__).parents[1]
 
 
@@ -324,10 +325,10 @@ def constants(report: Report, folder: Path, scale: float) -> None:
             spent.append(time.process_time() - began)
         edge_ns[width] = round(1e9 * sorted(spent)[len(spent) // 2] / adjacency.num_edges, 2)
     speed = {size: together(wire_speed, size)[0] for size in (2, 4)}
-    pairs = graph.interactions()
-    Buckets.write(folder / "buckets", zip(*(p.split(500_000) for p in pairs), strict=True), USERS, VIDEOS, count=8)
+    pairs = tuple(part[:COUNTED] for part in graph.interactions())
+    Buckets.write(folder / "buckets", [pairs], USERS, VIDEOS, dim=DIM, count=8)
     bucket = together(bucket_speed, 1, str(folder / "buckets"))[0]
-    found = Machine(edge_ns, speed[2]["64 MiB, MiB/s"], speed[2]["8 bytes, ms"], PAIRS / bucket["cpu"])
+    found = Machine(edge_ns, speed[2]["64 MiB, MiB/s"], speed[2]["8 bytes, ms"], COUNTED / bucket["cpu"])
     report.details |= {"machine": asdict(found), "wire": speed, "buckets": bucket}
     report.details["10^9 edges, 1.1 * 10^8 nodes, 64 columns"] = {
         "memory, GB, 1 process": found.memory_gb(110_000_000, 10**9, DIM, 1),
