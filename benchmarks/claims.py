@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from mmgraph.experiment import Ledger, Result, beside_claims, copied, read_ledger
+from mmgraph.experiment import Ledger, Result, beside_claims, copied, near, read_ledger
 
 HERE = Path(__file__).parent
 
@@ -49,7 +49,11 @@ def report(ledger: Ledger, results: list[Result]) -> str:
     pairs = copied(claims)
     lines += [f"- the same digits: {a.name} ({a.table.dataset}) = {b.name} ({b.table.dataset})" for a, b in pairs]
     lines += [f"{len(pairs)} pairs of rows agree to the last digit", ""]
-    lines += ["| model | source | dataset | metric | published | chosen | ours | seeds | detectable | ours is |"]
+    for n in near(ledger):
+        if n.models > 1:
+            told = f"{n.steps} of {n.models - 1} steps between neighbours are below what the test can tell"
+            lines.append(f"- {n.dataset} ({n.protocol}), {n.metric}: {told}; at the top {', '.join(n.top)}")
+    lines += ["", "| model | source | dataset | metric | published | chosen | ours | seeds | detectable | ours is |"]
     lines += ["|---|---|---|---|---:|---|---:|---:|---:|---|"]
     for b in beside_claims(ledger, results):
         least = "–" if b.detectable is None else f"{b.detectable:.4f}"

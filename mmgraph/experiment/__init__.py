@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgraph.experiment.claims import Ledger, copied, quoted, read_ledger
+from mmgraph.experiment.claims import Ledger, copied, near, quoted, read_ledger
 from mmgraph.experiment.claims import beside as beside_claims
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, describe
@@ -51,6 +51,7 @@ __all__ = [
     "holm",
     "index",
     "load",
+    "near",
     "openings",
     "prepare",
     "quoted",

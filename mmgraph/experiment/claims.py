@@ -21,6 +21,7 @@ which difference its test can detect::
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,43 @@ def copied(claims: Sequence[Claim]) -> list[tuple[Claim, Claim]]:
             same = len(both) > 1 and all(a.numbers[metric] == b.numbers[metric] for metric in both)
             if a.model == b.model and elsewhere and same:
                 out.append((a, b))
+    return out
+
+
+@dataclass(frozen=True)
+class Near:
+    """The best number of each model under one protocol, in order, and how many of the steps are too small to tell.
+
+    Attributes:
+        dataset, protocol, metric: of what.
+        models: how many.
+        steps: between neighbours in that order that are smaller than ``detectable``; of ``models - 1``.
+        top: models whose best number is within ``detectable`` of the highest, the highest among them.
+    """
+
+    dataset: str
+    protocol: str
+    metric: str
+    models: int
+    steps: int
+    top: tuple[str, ...]
+
+
+def near(ledger: Ledger) -> list[Near]:
+    """For each protocol of a dataset with ``detectable``: how much of the published order its test can tell at all."""
+    best: dict[tuple[str, str, str], dict[str, float]] = {}
+    for claim in ledger.claims():
+        for metric, number in claim.numbers.items():
+            of = best.setdefault((claim.table.dataset, claim.table.protocol, metric), {})
+            of[claim.model] = max(number, of.get(claim.model, 0.0))
+    out = []
+    for (dataset, protocol, metric), of in best.items():
+        least = ledger.dataset[dataset].detectable.get(metric) if dataset in ledger.dataset else None
+        if least is not None:
+            order = sorted(of, key=lambda model: -of[model])
+            steps = sum(of[a] - of[b] < least for a, b in itertools.pairwise(order))
+            top = tuple(model for model in order if of[order[0]] - of[model] < least)
+            out.append(Near(dataset, protocol, metric, len(of), steps, top))
     return out
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from benchmarks import claims
 from mmgraph.cli import app
 from mmgraph.config import SettingError
-from mmgraph.experiment import Ledger, beside_claims, copied, quoted, read_ledger, table
-from mmgraph.experiment.claims import Beside, Claim, ClaimTable, Detectable
+from mmgraph.experiment import Ledger, beside_claims, copied, near, quoted, read_ledger, table
+from mmgraph.experiment.claims import Beside, Claim, ClaimTable, Detectable, Near
 from tests.experiment.test_significance import stored
 
 LEDGER = """
@@ -81,6 +81,16 @@ def test_a_ledger_that_is_wrong_says_where(path, before, after, message):
         read_ledger(path)
 
 
+def test_steps_between_neighbours_that_the_data_cannot_tell_are_counted(path):
+    # the best of each model: A .5012, B .61; with C between them, .0012 above A
+    rows = '["A", 0.5012, 0.3021], ["C", 0.5024, 0.3], ["B", 0.6, 0.4]'
+    path.write_text(LEDGER.replace('["A", 0.5012, 0.3021], ["B", 0.6, 0.4]', rows))
+    found = near(read_ledger(path))
+    assert found == [Near("Toy", "p", "recall@5", 3, 1, ("B",))]
+    path.write_text(path.read_text().replace('"recall@5" = 0.01', '"recall@5" = 0.108'))
+    assert [(n.steps, n.top) for n in near(read_ledger(path))] == [(2, ("B", "C"))]
+
+
 def test_ours_stands_beside_and_is_judged_by_what_the_data_can_tell(path, tmp_path):
     results = [
         *(stored(tmp_path, "a", seed, [0.5 + seed / 100], protocol="p-1") for seed in (0, 1)),
@@ -122,7 +132,7 @@ def test_the_committed_ledger_holds_and_names_results_that_are_committed(path, t
     told = claims.report(ledger, results)
     assert told.startswith(f"{len(ledger.claims())} rows of ")
     ours = [r.metric("recall@20") for r in results if r.experiment == "tiktok-lightgcn"]
-    line = next(line for line in told.splitlines() if "DiffMM" in line and "recall@20" in line)
+    line = next(line for line in told.splitlines() if line.startswith("| LightGCN | DiffMM"))
     assert line.split(" | ")[4:8] == ["0.0653", "on test", f"{sum(ours) / len(ours):.4f}", str(len(ours))]
     assert all(table.note or table.protocol != "tiktok-swapped" for table in ledger.table)
     with pytest.raises(SystemExit):  # an experiment that nobody ran
