@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from mmgraph.ops import CSR, TopK, spmm
+from mmgraph.ops import CSR, TopK, checks, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import EdgeType, MultimodalGraph
@@ -39,6 +39,11 @@ class Blocked:
 
     rows: frozenset[int] | None = frozenset()
     version: int = 0
+
+    def __post_init__(self) -> None:
+        checks.count(self.version, "version", 0)
+        if self.rows is not None and not isinstance(self.rows, (set, frozenset)):
+            raise TypeError(f"rows must be a set of video rows, or None where it could not be read; got {self.rows!r}")
 
     def add(self, rows: Iterable[int]) -> Blocked:
         """With these rows too, one version later; a set that could not be read stays so."""
@@ -172,10 +177,13 @@ class Constraint:
     _columns: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        checks.count(self.num_videos, "num_videos", 0)
         if self.allowed is not None and (self.allowed.dtype != torch.bool or self.allowed.shape != (self.num_videos,)):
             raise TypeError(
                 f"allowed must be [{self.num_videos}] bool, got {self.allowed.dtype} {list(self.allowed.shape)}"
             )
+        if self.seen is not None and not isinstance(self.seen, CSR):
+            raise TypeError(f"seen must be a CSR [U, V], got {type(self.seen).__name__}: CSR.from_edges makes one")
         if self.seen is not None and self.seen.shape[1] != self.num_videos:
             raise ValueError(f"seen is {list(self.seen.shape)}, but the constraint is over {self.num_videos} videos")
         columns = torch.ones(self.num_videos, dtype=torch.bool)

@@ -29,10 +29,11 @@ from benchmarks.fuzz.arguments import (
 from mmgraph import graph as graphs
 from mmgraph import losses, models, nn, objectives, ops
 from mmgraph.data import Dataset, Features, Vocabulary, global_time_split, random_split, read_csv
-from mmgraph.evaluate import EvalConfig, evaluate
+from mmgraph.evaluate import EvalConfig, SampledCandidates, evaluate
+from mmgraph.features import Standardiser
 from mmgraph.graph.multimodal import MultimodalGraph  # before the fork: its import takes seconds
 from mmgraph.models.settings import AT_LEAST_ONE, AT_LEAST_ZERO, NOT_NEGATIVE, POSITIVE, SHARE
-from mmgraph.recommend import predict, recommend, similar
+from mmgraph.recommend import Blocked, Constraint, explain, predict, recommend, similar
 from mmgraph.testing import checkerboard, twelve_nodes
 from mmgraph.train import Adam, Cosine, FitConfig, StepDecay, fit
 
@@ -60,7 +61,7 @@ class Target:
     optional: frozenset[str] = frozenset()
 
 
-def _setting(name: str) -> Domain | None:
+def _setting(name: str, none: bool = False) -> Domain | None:
     """What a setting of a model or a layer may be, by its name: one meaning a name, see mmgraph.models.settings."""
     if name == "num_heads":
         return one_of([1, 2], [0, -1, 3, 2.5, True, "2"])
@@ -71,8 +72,8 @@ def _setting(name: str) -> Domain | None:
     if name in SHARE:
         return real(0, 0.9, beyond=(-0.1, 1.5))
     if name in POSITIVE:
-        return real(0.05, 2, beyond=(0.0, -1.0))
-    return real(0, 0.9) if name in NOT_NEGATIVE else None
+        return real(0.05, 2, beyond=(0.0, -1.0), none=none)
+    return real(0, 0.9, none=none) if name in NOT_NEGATIVE else None
 
 
 SETTINGS_APART = {
@@ -115,7 +116,7 @@ def constructors() -> list[Target]:
         if not (isinstance(kind, type) and issubclass(kind, models.Recommender)) or kind is models.Recommender:
             continue
         given = inspect.signature(kind).parameters
-        domains = {key: _setting(key) for key in given if (name, key) not in SETTINGS_APART}
+        domains = {key: _setting(key, given[key].default is None) for key in given if (name, key) not in SETTINGS_APART}
         arguments = {key: domain for key, domain in domains.items() if domain}
         if "modalities" in given:
             arguments["modalities"] = one_of([None, ["visual"]], [["smell"], "visul", 3, [3]])
@@ -188,6 +189,17 @@ def layers() -> list[Target]:
             {"k": whole(1, 3), "walks": whole(1, 3), "length": whole(1, 3), "restart": share},
         ),
         (graphs.Draws, {"count": whole(0, 3), "power": real(0, 1)}),
+        (graphs.VideoCoInteraction, {"k": whole(1, 3), "least": whole(1, 3)}),
+        (
+            nn.TemporalConv,
+            {
+                "frames": one_of([1, 2, 4], [0, -1, 3, 2.5, True, "2", None]),
+                "in_dim": one_of([4], [0, -1, "4", True, None]),
+                "out_dim": dim,
+            },
+        ),
+        (SampledCandidates, {"negatives": whole(1, 3), "seed": whole(0, 3)}),
+        (Blocked, {"rows": one_of([frozenset(), frozenset({1, 2}), None], [3, "12", [0.5]]), "version": whole(0, 2)}),
         (Cosine, {"warmup": real(0, 2), "floor": real(0, 1, beyond=(-1.0, 2.0))}),
         (StepDecay, {"gamma": one_of([0.5, 1], [0.0, 2.0, float("nan"), "half", []]), "every": whole(1, 3)}),
         (Adam, {"eps": real(0.1, 1, beyond=(0.0, -1.0))}),
@@ -649,6 +661,25 @@ def data_targets() -> list[Target]:
 def use_targets() -> list[Target]:
     """Ranking, evaluation and training of a small model."""
 
+    def explained(user: Any, video: Any, k: Any) -> None:
+        explain(checkerboard(8), user, video, k)
+
+    def constrained(num_videos: Any, allowed: Any, seen: Any) -> Tensor:
+        return Constraint(num_videos, allowed, seen=seen).mask(torch.arange(N))
+
+    def permitted(num_videos: Any, allowed: Tensor, seen: ops.CSR) -> Tensor:
+        return allowed & (seen.dense() == 0)
+
+    def standardised(values: Any, present: Any) -> Tensor:
+        return Standardiser.fit(values, present)(values, present)
+
+    def standard(values: Tensor, present: Tensor) -> Tensor:
+        x = values.double()
+        scale = x[present].std(0, correction=0).clamp_min(1e-6)
+        return ((x - x[present].mean(0)) / scale) * present[:, None]
+
+    row = one_of([0, 3, 7], [8, -1, 2.5, True, "3", None, [0]])
+
     def model(graph: Any) -> Any:
         torch.manual_seed(0)
         return models.BPRMF(graph, embedding_dim=4)
@@ -715,6 +746,25 @@ def use_targets() -> list[Target]:
                 "exclude": rows(8, (2,), free=True),
             },
             optional=frozenset({"candidates", "exclude"}),
+        ),
+        Target("explain", explained, {"user": row, "video": row, "k": k}),
+        Target(
+            "Constraint",
+            constrained,
+            {
+                "num_videos": one_of([M], [-1, 2.5, "7", True, None, 10**12]),
+                "allowed": flags(M),
+                "seen": matrix((N, M), none=True),
+            },
+            permitted,
+            {"num_videos": ("allowed", "seen")},
+        ),
+        Target(
+            "Standardiser",
+            standardised,
+            {"values": floats(N, D, free=(1,)), "present": flags(N)},
+            standard,
+            {"values": ("features",)},
         ),
         Target("predict", predicted, {"users": rows(8, (E,)), "videos": rows(8, (E,))}, predicted_reference),
         Target(

@@ -67,6 +67,8 @@ class Features:
 
     def __post_init__(self) -> None:
         present = self.present
+        if isinstance(self.values, Tensor) and self.values.is_complex():
+            raise DataError(f"features are {self.values.dtype}", fix="give real numbers")
         if isinstance(self.values, str) or not hasattr(self.values, "__len__"):
             raise DataError(f"features must be a matrix [V, D], got {self.values!r}", fix="give a tensor")
         present = torch.ones(len(self.values), dtype=torch.bool) if present is None else torch.as_tensor(present)

@@ -16,7 +16,7 @@ from mmgraph.evaluate.evalconfig import EvalConfig
 from mmgraph.evaluate.full import Known, Ranked, count_below, sorted_parts
 from mmgraph.evaluate.metrics import mann_whitney_auc
 from mmgraph.evaluate.ranking import Ranking
-from mmgraph.ops import CSR, best_of
+from mmgraph.ops import CSR, best_of, checks
 from mmgraph.recommend import BLOCK_SCORES, Constraint, score_given
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ class SampledCandidates:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.negatives, int) or self.negatives < 1:
-            raise ValueError(f"negatives must be 1 or more, got {self.negatives!r}")
+        checks.count(self.negatives, "negatives")
+        checks.count(self.seed, "seed", 0)
 
     @property
     def protocol(self) -> dict[str, Any]:

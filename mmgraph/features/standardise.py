@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmgraph.ops import checks
+
 __all__ = ["Standardiser"]
 
 _LEAST = 1e-6
@@ -40,6 +42,7 @@ class Standardiser:
             whiten: as above.
 
         Raises:
+            TypeError: ``values`` are no floating point numbers.
             ValueError: ``values`` is no matrix, or ``present`` has another length.
         """
         x = _checked(values, present)
@@ -81,8 +84,12 @@ class Standardiser:
 
 
 def _checked(values: Tensor, present: Tensor | None) -> Tensor:
+    values = checks.numbers(values, None, "features")
     if values.dim() != 2:
         raise ValueError(f"features must be a matrix [n, D], got shape {tuple(values.shape)}")
     if present is not None and (present.dtype != torch.bool or present.shape != (len(values),)):
-        raise ValueError(f"present must be bool [{len(values)}], got {present.dtype} {tuple(present.shape)}")
+        raise ValueError(
+            f"present must be bool [{len(values)}] beside features {list(values.shape)}, got {present.dtype} "
+            f"{list(present.shape)}"
+        )
     return values

@@ -309,7 +309,10 @@ class MultimodalGraph(HeteroData):
         store = out[INTERACTS]
         store.edge_index = torch.cat([old.edge_index, torch.stack([user, video])], 1)
         if "time" in old and time is not None:
-            store.time = torch.cat([old.time, _beside(time, user, "time").to(old.time)])
+            new = _beside(time, user, "time")
+            if bool(new.isnan().any()):
+                raise ValueError("time must be seconds, got NaN")
+            store.time = torch.cat([old.time, new.to(old.time)])
         if "weight" in old:
             new = torch.ones(len(user)) if weight is None else _beside(weight, user, "weight")
             store.weight = torch.cat([old.weight, new.to(old.weight)])

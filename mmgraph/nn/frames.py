@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mmgraph.ops import checks
+
 
 class TemporalConv(nn.Module):
     """Convolutions over time, then the mean over *time*.
@@ -28,11 +30,14 @@ class TemporalConv(nn.Module):
         hidden_dims: widths between, one layer more for each.
 
     Raises:
-        ValueError: a row does not hold a whole number of frame vectors.
+        TypeError, ValueError: widths below 1, or a row that does not hold a whole number of frame vectors.
     """
 
     def __init__(self, frames: int, in_dim: int, out_dim: int, hidden_dims: Sequence[int] = ()) -> None:
         super().__init__()
+        checks.count(in_dim, "in_dim")
+        for width in (*hidden_dims, out_dim):
+            checks.count(width, "out_dim")
         if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1 or in_dim % frames:
             raise ValueError(f"frames must be a number of frame vectors that a row of {in_dim} holds, got {frames!r}")
         self.frames = frames

@@ -97,6 +97,7 @@ def explain(
     Raises:
         ValueError: a row out of range, or a video that the constraint forbids (whether seen or not).
     """
+    k = checks.count(k, "k")
     watched = _watched(graph, user, video, constraint)
     seen = graph.seen
     if not len(watched):
@@ -160,6 +161,7 @@ def explain_by_model(
     Raises:
         ValueError: as :func:`explain`.
     """
+    k = checks.count(k, "k")
     watched = _watched(graph, user, video, constraint)
     if not len(watched):
         return Explanation(user, video, ())

@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from mmgraph.data import DataError, Features
+from mmgraph.evaluate import SampledCandidates
+from mmgraph.features import Standardiser
 from mmgraph.graph import CoExposure, ModalityKNN, PairSampler, RandomWalkNeighbours
 from mmgraph.models import DSSM, SASRec
+from mmgraph.nn import TemporalConv
+from mmgraph.ops import sample_neighbours
+from mmgraph.recommend import Blocked, Constraint, explain
 from tests.worlds import checkerboard, twelve_nodes
 
 ROWS, TIMES = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])
@@ -61,3 +66,25 @@ def test_what_makes_sense_passes() -> None:
     times = torch.tensor([2**40, 2**40 + 1, 5])  # whole seconds beyond what float32 can tell apart
     longer = graph.with_interactions(ROWS.int(), ROWS, times)
     assert longer["user", "interacts", "video"].time[-3:].tolist() == times.tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: Standardiser.fit(torch.ones(3, 2).long()), "features must be floating point"),
+        (lambda: Standardiser.fit("rows"), "features must be a tensor"),
+        (lambda: Constraint(3, seen="seen"), "seen must be a CSR [U, V], got str"),
+        (lambda: Constraint(True), "num_videos must be a whole number"),
+        (lambda: Blocked([1, 2]), "rows must be a set of video rows"),
+        (lambda: Blocked(version=None), "version must be a whole number"),
+        (lambda: SampledCandidates(9, seed="3"), "seed must be a whole number"),
+        (lambda: explain(checkerboard(8), 0, 1, k=math.inf), "k must be a whole number"),
+        (lambda: Features(torch.ones(3, 2, dtype=torch.complex64)), "features are torch.complex64"),
+        (lambda: checkerboard(8).with_interactions(ROWS, ROWS, TIMES * math.nan), "time must be seconds, got NaN"),
+        (lambda: sample_neighbours(checkerboard(8).seen, ROWS, -1, "seed"), "generator must be a torch.Generator"),
+        (lambda: TemporalConv(2, 4, 2.5), "out_dim must be a whole number"),
+    ],
+)
+def test_ranking_sampling_and_features_refuse_in_those_words_too(call, said) -> None:
+    with pytest.raises((TypeError, ValueError, DataError), match=re.escape(said)):
+        call()

@@ -8,6 +8,16 @@ import torch
 from torch import Tensor
 
 
+def check_generator(generator: object) -> None:
+    """Refuses what is no generator, also where nothing has to be drawn.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+
+
 def uniform(size: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
     """Uniform float64 numbers in [0, 1), drawn where the generator lives and moved to ``device``.
 
@@ -16,6 +26,5 @@ def uniform(size: Sequence[int], generator: torch.Generator, device: torch.devic
     Raises:
         TypeError: no generator: without one the draw could not be repeated.
     """
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    check_generator(generator)
     return torch.rand(size, dtype=torch.float64, generator=generator, device=generator.device).to(device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR, sound
-from mmgraph.ops.sample.chance import uniform
+from mmgraph.ops.sample.chance import check_generator, uniform
 
 __all__ = ["Block", "k_hop", "sample_neighbours"]
 
@@ -42,6 +42,7 @@ def sample_neighbours(a: CSR, rows: Tensor, fanout: int, generator: torch.Genera
     """
     checks.matrix(a, "a")
     fanout = checks.count(fanout, "fanout", -1)
+    check_generator(generator)
     part, edges = a.select(rows)
     if fanout < 0:
         return part, edges
