@@ -37,6 +37,7 @@ ORDER = (
         "train",
         "distributed",
         "experiment",
+        "audit",
         "report",
         "bundle",
         "serve",

@@ -9,6 +9,7 @@ import typer
 
 from mmgraph import __version__
 from mmgraph.cli import shell
+from mmgraph.cli.audit import audit
 from mmgraph.cli.bench import bench
 from mmgraph.cli.compare import compare
 from mmgraph.cli.demo import demo
@@ -16,6 +17,8 @@ from mmgraph.cli.encode import encode
 from mmgraph.cli.export import export
 from mmgraph.cli.ingest import ingest
 from mmgraph.cli.inspect import inspect
+from mmgraph.cli.plot import plot
+from mmgraph.cli.probe import probe
 from mmgraph.cli.recommend import recommend
 from mmgraph.cli.refresh import refresh
 from mmgraph.cli.replay import replay
@@ -34,6 +37,9 @@ COMMANDS = (
     bench,
     table,
     compare,
+    plot,
+    audit,
+    probe,
     recommend,
     report,
     inspect,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
+from mmgraph.cli.audit import AUDIT_PAGE
 from mmgraph.cli.recommend import seed_folder
 from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say
 from mmgraph.cli.sources import load_experiment
@@ -48,7 +52,11 @@ def report(
         if ready is not None and dataset is not None:
             users = find_rows(dataset.user_ids, user or [], "user").tolist()
             page = with_model(page, ready.model, ready.graph, dataset, train, users=users)
-        path = write_report(page, folder / "report.html" if out is None else out)
+        where = folder / "report.html" if out is None else out
+        if (folder / AUDIT_PAGE).exists():
+            address = os.path.relpath(folder / AUDIT_PAGE, where.parent)
+            page = replace(page, links=((quote(Path(address).as_posix()), "What each modality is worth"),))
+        path = write_report(page, where)
         if as_json:
             print_json({"report": str(path), "experiments": sorted({r.experiment for r in results})})
         else:

@@ -44,6 +44,14 @@ class Probe(BaseModel):
     folds: int
     ridges: tuple[float, ...]
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of ``auc`` over users: auc ± t_0.975 · error, n - 1 degrees of freedom; NaN for one user."""
+        from scipy.stats import t as student
+
+        margin = float(student.ppf(0.975, max(1, self.users - 1))) * self.error
+        return self.auc - margin, self.auc + margin
+
     def text(self, name: str = "features") -> str:
         """For people: one line."""
         return (

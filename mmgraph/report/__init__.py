@@ -18,8 +18,19 @@ from mmgraph.report.content import (
     Viewer,
 )
 from mmgraph.report.media import Clips
+from mmgraph.report.of_audit import render_audit, write_audit
 from mmgraph.report.of_run import report_of_results, runs_beside, with_model
 from mmgraph.report.page import render_report, write_report
+from mmgraph.report.plots import (
+    Dot,
+    draw_dots,
+    draw_lines,
+    draw_ranks,
+    missing_lines,
+    quality_against,
+    rank_intervals,
+    save_figure,
+)
 
 __all__ = [
     "Because",
@@ -27,6 +38,7 @@ __all__ = [
     "Clips",
     "Column",
     "Curve",
+    "Dot",
     "Map",
     "ModalityFacts",
     "Pick",
@@ -35,14 +47,23 @@ __all__ = [
     "Row",
     "Table",
     "Viewer",
+    "draw_dots",
+    "draw_lines",
+    "draw_ranks",
     "drawing",
     "jpeg_uri",
+    "missing_lines",
+    "quality_against",
+    "rank_intervals",
+    "render_audit",
     "render_report",
     "report_of_results",
     "runs_beside",
+    "save_figure",
     "sound_uri",
     "sprite_uri",
     "ticks",
     "with_model",
+    "write_audit",
     "write_report",
 ]

@@ -127,7 +127,10 @@ class ModalityFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report, top to bottom. A part that is empty (or None) has no section on the page."""
+    """A whole report, top to bottom. A part that is empty (or None) has no section on the page.
+
+    ``links`` are other pages beside this one: address (relative) and title, last in the contents.
+    """
 
     title: str
     lead: str
@@ -138,3 +141,4 @@ class Report:
     curves: Sequence[Curve] = ()
     modalities: Sequence[ModalityFacts] = ()
     footer: Sequence[str] = field(default_factory=tuple)
+    links: Sequence[tuple[str, str]] = ()

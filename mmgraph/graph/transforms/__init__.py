@@ -8,6 +8,13 @@ from mmgraph.graph.transforms.decay import TimeDecay
 from mmgraph.graph.transforms.denoised import DenoisedKNN
 from mmgraph.graph.transforms.drop import EdgeDrop
 from mmgraph.graph.transforms.exposure import CoExposure, Exposures
+from mmgraph.graph.transforms.features import (
+    FilledFeatures,
+    MissingFeatures,
+    NoisyFeatures,
+    ShuffledFeatures,
+    WithoutModalities,
+)
 from mmgraph.graph.transforms.joined import JoinKNN
 from mmgraph.graph.transforms.knn import ModalityKNN
 from mmgraph.graph.transforms.scale import ScaleFeatures
@@ -20,12 +27,17 @@ __all__ = [
     "EdgeDrop",
     "EdgeViews",
     "Exposures",
+    "FilledFeatures",
     "JoinKNN",
+    "MissingFeatures",
     "ModalityKNN",
+    "NoisyFeatures",
     "RandomWalkNeighbours",
     "ScaleFeatures",
+    "ShuffledFeatures",
     "TimeDecay",
     "Transform",
     "UserCoInteraction",
     "VideoCoInteraction",
+    "WithoutModalities",
 ]
