@@ -221,7 +221,7 @@ def draw_ranks(ranks: Mapping[str, Dot], xlabel: str) -> Figure:
     axes.set_yticks(range(len(ordered)), [_plain(name) for name, _ in ordered])
     axes.set_xticks(range(1, len(ordered) + 1))
     axes.set_xlim(0.6, len(ordered) + 0.4)
-    axes.invert_yaxis()
+    axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.set_xlabel(_plain(xlabel))
     return figure
 
@@ -245,11 +245,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     if kind not in FORMATS:
         raise ValueError(f"{path.name}: end it with {', '.join('.' + name for name in FORMATS)}")
     buffer = io.BytesIO()
-    settings: dict[str, Any] = {"svg.hashsalt": "mmgraph", "pgf.texsystem": "pdflatex", "pgf.rcfonts": False}
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    settings: Any = {"svg.hashsalt": "mmgraph", "pgf.texsystem": "pdflatex", "pgf.rcfonts": False}
+    undated: Any = {"svg": {"metadata": {"Date": None}}, "pdf": {"metadata": {"CreationDate": None}}}.get(kind, {})
     try:
         with matplotlib.rc_context(settings):
-            figure.savefig(buffer, format=kind, dpi=200, metadata=undated)
+            figure.savefig(buffer, format=kind, dpi=200, **undated)
     except (FileNotFoundError, RuntimeError) as error:
         if kind == "pgf":
             raise RuntimeError(f"{path.name}: PGF needs pdflatex, which measures the text: {error}") from None
