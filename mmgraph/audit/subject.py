@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Subject:
 
     def graph_after(self, step: Step) -> MultimodalGraph:
         """The stage's graph, changed by the step and then by the experiment's transforms, as they were for the run."""
-        graph = self.graph
+        graph = copy.copy(self.graph)  # an evaluation moves what it is given to its device
         for transform in step.transforms:
             graph = transform(graph, torch.Generator().manual_seed(self.config.seed))
         for transform in self.experiment.transforms:
