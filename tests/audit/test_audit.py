@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +255,15 @@ def test_recall_by_popularity_is_counted_by_hand(tmp_path):
             shares += [sum(v in listed for v in inside) / len(inside)] if inside else []
         assert (effect.users, effect.mean) == (len(shares), pytest.approx(np.mean(shares)))
     assert len(found) == 3
+
+
+def test_a_dial_of_the_world_that_tells_nothing_is_worth_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "modality_audit.py"))
+    asked = example["experiment"]()
+    found = audited(tmp_path, asked, AuditConfig(metric="cold/recall@10", rates=(), pairs=0, buckets=1))
+    silent = found.effect("audio", "shuffle")
+    assert silent.low is not None
+    assert silent.low <= 0 <= silent.high, "shuffling what tells nothing changes nothing"
+    assert found.effect("visual", "shuffle").low > 0
+    assert found.effect("visual", "alone").low > found.effect("audio", "alone").high
