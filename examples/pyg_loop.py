@@ -35,7 +35,8 @@ class TwoLayers(nn.Module):
             edges = graph[modality, "rev_has", "video"].edge_index  # a missing modality is a missing edge
             video = video + layer((graph[modality].x, video), edges) / len(self.reads)
         states = self.spreads(torch.cat([user, video]), self.identity, adjacency)
-        return states.split([self.users, self.videos])
+        user, video = states.split([self.users, self.videos])
+        return user, video
 
 
 def auc(user: Tensor, video: Tensor, pairs: Tensor, chance: torch.Generator) -> float:
@@ -70,7 +71,8 @@ def main() -> None:
         optimizer.step()
         if epoch % 10 == 9:
             with torch.no_grad():
-                found = auc(*model(graph, adjacency), held_out, chance)
+                users, videos = model(graph, adjacency)
+                found = auc(users, videos, held_out, chance)
             print(f"epoch {epoch + 1}: loss {float(loss):.3f}, AUC on valid {found:.3f}")
 
 
