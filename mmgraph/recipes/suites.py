@@ -94,13 +94,13 @@ def sequence() -> Suite:
     return Suite(name="sequence", experiments=rows, metrics=("recall@10", "ndcg@10"))
 
 
-def missing() -> Suite:
+def masks() -> Suite:
     """MovieLens-1M with four modalities, 39 % of the films lacking one: four models with a mask, and with zeros."""
     from mmgraph.recipes import ml1m as recipes
 
     masked = [make() for make in recipes.PAIRS.values()]
     rows = tuple(row for each in masked for row in (each, recipes.filled(each)))
-    return Suite(name="missing", experiments=rows, seeds=(0, 1, 2))
+    return Suite(name="masks", experiments=rows, seeds=(0, 1, 2))
 
 
 def world() -> Suite:
