@@ -26,6 +26,8 @@ def test_without_a_modality_no_video_has_it_and_a_trained_model_still_fits():
     assert graph.features("audio").present.sum() == 6, "the graph that was given is as it was"
     with pytest.raises(KeyError, match="no modality 'smell'"):
         WithoutModalities(("smell",))(graph)
+    with pytest.raises(TypeError, match="names in a tuple"):
+        WithoutModalities("audio")(graph)  # type: ignore[arg-type]
 
 
 def test_shuffled_features_are_the_same_rows_at_other_videos_that_have_the_modality():

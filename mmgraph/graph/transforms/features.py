@@ -178,6 +178,8 @@ class FilledFeatures:
 
 
 def _chosen(graph: MultimodalGraph, modalities: Sequence[str] | None) -> list[str]:
+    if isinstance(modalities, str):
+        raise TypeError(f"modalities={modalities!r}: give their names in a tuple, as ({modalities!r},)")
     chosen = list(graph.modalities if modalities is None else modalities)
     unknown = [name for name in chosen if name not in graph.modalities]
     if unknown:
