@@ -37,6 +37,7 @@ from mmgraph.graph import (
     RandomWalkNeighbours,
     ScaleFeatures,
     UserCoInteraction,
+    VideoCoInteraction,
 )
 from mmgraph.models import BM3, FREEDOM, MGCN, MMGCN, Recommender
 from mmgraph.recipes.source import data_root, feature_store
@@ -91,6 +92,7 @@ PREPARED: Mapping[str, Callable[[], tuple[Any, ...]]] = {
     "similar_fused": lambda: (JoinKNN("max"),),
     "similar_agree": lambda: (JoinKNN("agree", "agree"),),
     "co_watched": lambda: (UserCoInteraction(10),),
+    "watched_with": lambda: (VideoCoInteraction(10),),
     "walked": lambda: (RandomWalkNeighbours(5, 20),),
 }
 
