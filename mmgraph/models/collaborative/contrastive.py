@@ -28,16 +28,11 @@ def chosen(batch: PairBatch) -> Rows:
     return Rows(batch.user.unique(), batch.positive.unique())
 
 
-class SGL(LightGCN):
-    """SGL-ED: LightGCN, and InfoNCE between two views of the graph that each lack a random share of its edges.
-
-    Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021, https://arxiv.org/abs/2010.10783.
-    Views come from an epoch transform: ``epoch_transforms=(EdgeViews(rate=0.1),)``. Negatives are the batch's other
-    nodes and the term is a mean, as in SELFRec; the public TensorFlow code takes all nodes and a sum, so that its
-    weights are not these.
+class TwoViews(LightGCN):
+    """LightGCN with a contrast of weight λ and temperature τ: what SGL, SimGCL and XSimGCL share.
 
     Args:
-        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        graph, embedding_dim, num_layers: as :class:`LightGCN`.
         contrast: λ.
         temperature: τ.
         more: further arguments of :class:`LightGCN`.
@@ -49,13 +44,25 @@ class SGL(LightGCN):
         *,
         embedding_dim: int = 64,
         num_layers: int = 3,
-        l2: float = 1e-4,
         contrast: float = 0.1,
         temperature: float = 0.2,
         **more: Any,
     ) -> None:
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, **more)
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **more)
         self.contrast, self.temperature = contrast, temperature
+
+
+class SGL(TwoViews):
+    """SGL-ED: LightGCN, and InfoNCE between two views of the graph that each lack a random share of its edges.
+
+    Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021, https://arxiv.org/abs/2010.10783.
+    Views come from an epoch transform: ``epoch_transforms=(EdgeViews(rate=0.1),)``. Negatives are the batch's other
+    nodes and the term is a mean, as in SELFRec; the public TensorFlow code takes all nodes and a sum, so that its
+    weights are not these.
+
+    Args:
+        graph, embedding_dim, num_layers, contrast, temperature, more: as :class:`TwoViews`.
+    """
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`LightGCN`'s terms and ``contrast``.
@@ -76,18 +83,15 @@ class SGL(LightGCN):
         return {**super().loss(graph, batch), "contrast": self.contrast * term}
 
 
-class SimGCL(LightGCN):
+class SimGCL(TwoViews):
     """SimGCL: LightGCN without its zeroth layer, and InfoNCE between two views with noise in every layer.
 
     Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation", SIGIR 2022,
     https://arxiv.org/abs/2112.08679. Noise: :func:`mmgraph.nn.propagation.noisy`. Three propagations a step.
 
     Args:
-        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
-        contrast: λ.
-        temperature: τ.
+        graph, embedding_dim, num_layers, contrast, more: as :class:`TwoViews`.
         noise: ε.
-        more: further arguments of :class:`LightGCN`.
     """
 
     def __init__(
@@ -96,17 +100,14 @@ class SimGCL(LightGCN):
         *,
         embedding_dim: int = 64,
         num_layers: int = 3,
-        l2: float = 1e-4,
         contrast: float = 0.5,
-        temperature: float = 0.2,
         noise: float = 0.1,
         **more: Any,
     ) -> None:
         weights = [0.0] + [1.0 / max(num_layers, 1)] * num_layers
-        super().__init__(
-            graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, layer_weights=weights, **more
-        )
-        self.contrast, self.temperature, self.noise = contrast, temperature, noise
+        given = {"contrast": contrast, "layer_weights": weights, **more}
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **given)
+        self.noise = noise
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`LightGCN`'s terms and ``contrast``."""
@@ -129,7 +130,7 @@ class XSimGCL(SimGCL):
     https://arxiv.org/abs/2209.02544.
 
     Args:
-        graph, embedding_dim, num_layers, l2, contrast, temperature, noise, more: as :class:`SimGCL`.
+        graph, embedding_dim, num_layers, contrast, temperature, noise, more: as :class:`SimGCL`.
         layer: l*, from 1.
 
     Raises:
@@ -142,7 +143,6 @@ class XSimGCL(SimGCL):
         *,
         embedding_dim: int = 64,
         num_layers: int = 3,
-        l2: float = 1e-4,
         contrast: float = 0.2,
         temperature: float = 0.15,
         noise: float = 0.2,
@@ -152,7 +152,7 @@ class XSimGCL(SimGCL):
         if not 1 <= layer <= num_layers:
             raise ValueError(f"layer must lie in 1 … {num_layers}, got {layer}")
         given = {"contrast": contrast, "temperature": temperature, "noise": noise, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, **given)
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **given)
         self.layer = layer
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
