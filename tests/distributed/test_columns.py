@@ -105,6 +105,31 @@ def test_losses_and_weights_are_those_of_one_process(crew, alone, size):
     assert alone["clipped"]["rows"] != alone["lightgcn"]["rows"]
 
 
+def gradients(wire: Wire) -> dict[str, float]:
+    """Model -> the largest difference between its gradient on one batch and that of one process, over its size."""
+    out = {}
+    for name, (kind, arguments) in MODELS.items():
+        graph, found = world(name), []
+        for together in (Together(), Columns(wire)):
+            torch.manual_seed(0)
+            model: Recommender = kind(graph, embedding_dim=DIM, **arguments)
+            together.divide(model)
+            batch = next(iter(model.sampler(graph, BATCH).epoch(0, 0)))
+            torch.stack(list(together.loss(model, graph, batch).values())).sum().backward()
+            found.append({key: value.grad for key, value in model.named_parameters()})
+        for key, dim in model.by_columns().tables.items():  # type: ignore[union-attr]
+            whole, part = found[0][key], found[1][key]
+            own = whole.chunk(wire.size, dim)[wire.rank]
+            out[f"{name}: {key}"] = float((own - part).abs().max() / whole.abs().max())
+    return out
+
+
+def test_gradients_are_the_columns_of_those_of_one_process(crew):
+    for found in crew(gradients, 2):
+        assert len(found) >= len(MODELS)
+        assert max(found.values()) < 1e-5, found
+
+
 def step_bytes(wire: Wire, name: str) -> list[int]:
     """Of each step of one epoch: what the wire counted, and what the formula says."""
     graph = world(name)
