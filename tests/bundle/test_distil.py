@@ -19,6 +19,8 @@ from mmgraph.data import Dataset
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.ops import CSR, TopK
 from mmgraph.recommend import recommend
+from mmgraph.serve.log import Event
+from mmgraph.serve.state import State
 from tests.worlds import checkerboard
 
 SIZE = 60
@@ -200,3 +202,22 @@ def test_listwise_training_of_the_content_tower_ranks_held_out_videos_better(gra
     before, after = (float(part) for part in about.split("held-out lists ")[1].split(",")[0].split(" -> "))
     assert after < before
     assert not tower.training
+
+
+def test_a_server_moves_a_trained_row_by_what_the_tower_says_of_new_clicks(
+    graph: MultimodalGraph, dataset: Dataset, tmp_path: Path
+):
+    torch.manual_seed(0)
+    bundle = export(models.LightGCN(graph), graph, dataset, tmp_path / "b")
+    state = State(bundle)
+    assert torch.equal(state.profile(3), bundle.user[3]), "without a click the row that was trained"
+    for user in ("3", "new"):
+        state.apply(Event(user, "click", 2e9, {"user": user, "video": "3"}))
+
+    def tower(videos: list[int]) -> torch.Tensor:
+        rows, one = bundle.video[videos][None], torch.ones(1, len(videos))
+        return bundle.tower(rows, one.bool(), torch.arange(len(videos), dtype=torch.float64)[None])[0]
+
+    before = bundle.history.of(3)[0].tolist()
+    assert torch.allclose(state.profile(3), bundle.user[3] + tower([*before, 3]) - tower(before), atol=1e-6)
+    assert torch.allclose(state.profile(state.users.find("new")), tower([3]), atol=1e-6)

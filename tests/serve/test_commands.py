@@ -40,7 +40,11 @@ def test_export_and_replay_on_the_command_line(tmp_path: Path, bundle: Bundle, b
     saved = mmgraph.save(model, tmp_path / "model", graph, dataset_of(graph))
     output = command("export", saved, "--out", tmp_path / "b")
     assert "24 users, 24 videos" in output
-    assert load(tmp_path / "b").recommend(["3"], k=3) == bundle.recommend(["3"], k=3)
+    exported = load(tmp_path / "b")
+    assert exported.recommend(["3"], k=3) == bundle.recommend(["3"], k=3)
+    assert exported.columns["tag"].to_list() == [["even"], ["odd"]] * 12, "tags of the dataset, to filter by"
+    trainable = command("export", saved, "--out", tmp_path / "t", "--trainable", "--no-distil", "--json")
+    assert json.loads(trainable)["training"] == {"learning_rate": 0.001, "batch_size": 2048, "weight_decay": 0.0}
     refused = CliRunner().invoke(app, ["export", str(saved), "--out", str(tmp_path / "b")])
     assert refused.exit_code == 1
     assert "--replace" in refused.output
