@@ -3,9 +3,9 @@
     python -m benchmarks.distil [--json OUT] [--only world tiktok microlens50k]
 
 ``tiktok`` and ``microlens50k``: LightGCN, briefly trained; its videos' rows, users by the history tower over what they
-watched in training. ``world``: Hybrid on a world of generated videos; rows distilled from its scores, and those of
-every video nobody watched by the content tower alone. The bar: at most 2% of the teacher's NDCG@20 is lost. Beside it stands
-ridge regression on the videos' rows (fold-in), which needs no training. One row a set is appended to OUT.
+watched in training. ``world``: Hybrid on a world of generated videos; rows distilled from its scores, and beside it
+those of every video nobody watched by the content tower alone. The bar: at most 2% of the teacher's NDCG@20 is lost.
+``ridge``: users by ridge regression on the videos' rows (fold-in), which needs no training. A row a set goes to OUT.
 """
 
 from __future__ import annotations
