@@ -742,8 +742,8 @@ def use_targets() -> list[Target]:
             {
                 "users": rows(8, (3,), free=True),
                 "k": k,
-                "candidates": rows(8, (5,), free=True),
-                "exclude": rows(8, (2,), free=True),
+                "candidates": rows(8, (5,), free=True, none=True),
+                "exclude": rows(8, (2,), free=True, none=True),
             },
             optional=frozenset({"candidates", "exclude"}),
         ),

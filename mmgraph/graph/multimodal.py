@@ -159,8 +159,8 @@ class MultimodalGraph(HeteroData):
     def _edge_type(self, name: EdgeType | str) -> EdgeType:
         found = [t for t in self.edge_types if name in (t, t[1])]
         if len(found) != 1:
-            relation = name if isinstance(name, str) else name[1]
-            maker = next((what for start, what in MADE_BY.items() if relation.startswith(start)), "")
+            relation = name[1] if isinstance(name, tuple) and len(name) == 3 else name if isinstance(name, str) else ""
+            maker = next((what for start, what in MADE_BY.items() if str(relation).startswith(start)), "")
             fix = f"; apply {maker} first" if maker and not found else ""
             raise KeyError(f"{name!r} names {len(found)} edge types of this graph; it has {self.edge_types}{fix}")
         return found[0]

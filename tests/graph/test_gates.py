@@ -41,6 +41,8 @@ ROWS, TIMES = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])
         (lambda: checkerboard(8).histories(before=math.nan), "before must be seconds, got NaN"),
         (lambda: checkerboard(8).histories(before="now"), "before must be seconds"),
         (lambda: checkerboard(8).relation("interacts", norm=""), "norm must be one of 'sym', 'row', None"),
+        (lambda: checkerboard(8).relation(None), "None names 0 edge types of this graph"),
+        (lambda: checkerboard(8).relation(("a", "b")), "names 0 edge types of this graph"),
         (lambda: checkerboard(8).adjacency(None), "edge_types must be a name or a list of names"),
         (lambda: checkerboard(8).with_interactions(ROWS, ROWS.float(), TIMES), "video must be whole numbers"),
         (lambda: checkerboard(8).with_interactions(None, ROWS, TIMES), "user must be a tensor"),
@@ -53,7 +55,7 @@ ROWS, TIMES = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])
     ],
 )
 def test_it_is_refused_in_the_words_of_the_argument(call, said) -> None:
-    with pytest.raises((TypeError, ValueError, DataError), match=re.escape(said)):
+    with pytest.raises((TypeError, ValueError, KeyError, DataError), match=re.escape(said)):
         call()
 
 

@@ -44,7 +44,7 @@ def select(scores: Tensor, k: int, seen: CSR | None = None, users: Tensor | None
     if seen is not None and users is not None:
         hidden = (users.contiguous(), seen.indptr, seen.indices)
     if call("topk", scores.dtype, len(scores), scores, scores.shape[1], k, *hidden, best, column):
-        raise ValueError("scores hold a NaN: a score is NaN")
+        raise ValueError("a score is NaN: scores, or the user and video rows that they are products of, hold one")
     return best, column
 
 

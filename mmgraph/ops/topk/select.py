@@ -64,7 +64,7 @@ def best(scores: Tensor, k: int, seen: CSR | None, users: Tensor | None) -> TopK
         rows = tied.nonzero().squeeze(1)
         value[rows], index[rows] = _ordered_ties(scores[rows], k)
     if bool(value.isnan().any()):
-        raise ValueError("scores hold a NaN: a score is NaN")
+        raise ValueError("a score is NaN: scores, or the user and video rows that they are products of, hold one")
     return padded(value, index.masked_fill(value == -torch.inf, -1), wanted)
 
 
