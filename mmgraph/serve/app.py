@@ -19,6 +19,7 @@ from mmgraph.serve.engine import Engine
 from mmgraph.serve.http import Problem, Request, Response, Route, Router
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import LogError, LogFullError, SqliteLog
+from mmgraph.serve.media import MediaStore, media_folder
 from mmgraph.serve.metrics import Metrics
 from mmgraph.serve.openapi import document
 from mmgraph.serve.question import Answer, Busy, UnknownColumn, UnknownId, Unready
@@ -47,6 +48,7 @@ class App:
         unknown_user: ``popular`` or ``error``.
         local: asked by programs of this machine alone: a ``Host`` of another name is refused, so that no web page can
             reach it through a name of its own.
+        media: where raw media wait to be encoded; None: none are taken.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class App:
         deadline: float = DEADLINE,
         unknown_user: str = "popular",
         local: bool = True,
+        media: MediaStore | None = None,
     ) -> None:
         self.engine, self.log, self.unknown_user = engine, log, unknown_user
         self.desk = Desk(engine, log, deadline)
         self.keys, self.rate, self.local = keys or Keys(), rate or Rate(0), local
+        self.encodes, self.media = media is not None, media or MediaStore(media_folder(log.path))
         self.metrics = Metrics()
         self.started = time.time()
         self.router = Router(ROUTES)

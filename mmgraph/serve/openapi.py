@@ -17,6 +17,7 @@ _MODELS = (
 )
 _ANSWERS = (
     *(schema.Recommended, schema.RecommendedMany, schema.Taken, schema.Written, schema.WrittenMany, schema.Video),
+    schema.MediumTaken,
     *(schema.Similar, schema.Scored, schema.ProblemBody),
 )
 

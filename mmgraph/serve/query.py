@@ -21,6 +21,12 @@ FILTER = {
     "style": "form",
     "explode": True,
 }
+MODALITY = {
+    "name": "modality",
+    "in": "query",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+}
 PREFIX = {"name": "prefix", "in": "query", "schema": {"type": "string", "maxLength": MAX_ID}}
 
 

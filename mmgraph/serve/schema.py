@@ -214,6 +214,14 @@ class WrittenMany(BaseModel):
     written: int
 
 
+class MediumTaken(BaseModel):
+    """A medium that waits to be encoded; it survives whatever happens to the server."""
+
+    seq: int
+    video: str
+    modality: str
+
+
 class Video(BaseModel):
     """What is known of a video."""
 

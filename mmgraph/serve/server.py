@@ -6,8 +6,10 @@ import functools
 import gc
 import ipaddress
 import multiprocessing
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from mmgraph.serve.cascade import CascadeRouter
 from mmgraph.serve.engine import Engine
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import SqliteLog
+from mmgraph.serve.media import MediaStore, encode_media, kind_of, media_folder
 from mmgraph.serve.rules import ColumnQuota, ServerRules
 
 SNAPSHOT = ".snapshot"  # beside the log
@@ -134,6 +137,7 @@ def make_app(config: ServeConfig, *, first: bool = True, clock: Callable[[], flo
         deadline=config.deadline_ms / 1000,
         unknown_user=config.unknown_user,
         local=local(config.host),
+        media=MediaStore(media_folder(config.log)),
     )
 
 
@@ -210,9 +214,33 @@ def _work(config: ServeConfig, place: socket.socket, first: bool) -> None:
     app.engine.started = gc.freeze  # what was read lives as long as the process: the collector need not look at it
     running = server(app)
     app.fatal = lambda: setattr(running, "should_exit", True)
-    running.run(sockets=[place])
+    ending = threading.Event()
+    if first:
+        threading.Thread(target=_keep_encoding, args=(config, ending), name="encoder", daemon=True).start()
+    try:
+        running.run(sockets=[place])
+    finally:
+        ending.set()
     if app.engine.failed is not None:
         raise SystemExit(app.engine.failed)
+
+
+def _keep_encoding(config: ServeConfig, ending: threading.Event) -> None:
+    """Runs the process that encodes media, while the bundle names an encoder and a medium has ever come."""
+    from mmgraph.bundle.folder import read_manifest
+
+    context = multiprocessing.get_context("spawn")
+    process: Any = None
+    while not ending.wait(0.2):
+        if (process is not None and process.is_alive()) or not media_folder(config.log).exists():
+            continue
+        modalities = read_manifest(config.bundle).modalities.values()
+        if any(kind_of((one.passport or {}).get("encoder")) for one in modalities):
+            about = (config.bundle, config.log, config.durability, os.getpid())
+            process = context.Process(target=encode_media, args=about, name="encoder", daemon=True)
+            process.start()
+    if process is not None:
+        process.terminate()
 
 
 def _supervise(config: ServeConfig, sockets: list[socket.socket]) -> None:

@@ -75,6 +75,7 @@ class State:
       described, and is not shown until then.
     - ``video``: describes a video: columns, and features that give it a row by the bundle's cold tower. A video that
       was trained on keeps its row. A deleted one is back.
+    - ``features``: what an encoder made of a medium of a video, beside the features that it has.
     - ``hide``, ``show``, ``delete``: a hidden or deleted video is in no answer; the set of them has a version.
 
     Four sets of rows are not ranked, and all but the last are in no answer at all: ``hidden``, ``deleted``,
@@ -165,6 +166,8 @@ class State:
         kind, data = event.kind, event.data
         if kind == "video":
             self._describe(str(data["video"]), data)
+        elif kind == "features":
+            self._add_features(str(data["video"]), data)
         elif kind in ("hide", "show", "delete"):
             row = self._video(str(data["video"]))
             if kind == "show":
@@ -221,6 +224,13 @@ class State:
             elif row not in self.features:
                 self.rowless.add(row)
         self._gate(row)
+
+    def _add_features(self, raw: str, data: Mapping[str, Any]) -> None:
+        features = {str(name): str(values) for name, values in dict(data["features"]).items()}
+        row = self._video(raw)
+        if row >= self.trained or row in self._unmade:
+            self.features[row] = {**self.features.get(row, {}), **features}
+            self._pending.append(row)
 
     def _gate(self, row: int) -> None:
         """Puts the index in line with what is known of a row."""

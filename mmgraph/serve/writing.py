@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import time
@@ -12,12 +13,14 @@ import numpy as np
 import orjson
 from pydantic import TypeAdapter
 
+from mmgraph.bundle import Modality
 from mmgraph.serve import schema
 from mmgraph.serve.answering import find_video
 from mmgraph.serve.http import MIB, Problem, Request, Response, Route, json_response
 from mmgraph.serve.log import Event, EventError, interaction
 from mmgraph.serve.log.events import identifier
-from mmgraph.serve.query import identity
+from mmgraph.serve.media import MEDIA_BYTES, TYPES, kind_of
+from mmgraph.serve.query import MODALITY, identity, query
 from mmgraph.serve.routes import ASK, BODY, JSON, WRITE, ok, ref
 from mmgraph.serve.state import State, pack
 
@@ -149,6 +152,32 @@ async def _post_videos(app: App, request: Request) -> Response:
     return json_response({"seq": seq, "written": accepted}, status=201)
 
 
+async def _put_medium(app: App, request: Request) -> Response:
+    raw, modality = identity(request, "video"), query(request, "modality").get("modality", "")
+    if not app.encodes:
+        raise Problem("bundle-clash", "this server encodes no media: send features")
+    given = request.content_type(*TYPES)
+    known = app.engine.state.bundle.manifest.modalities.get(modality)
+    reads = kind_of((known.passport or {}).get("encoder")) if known is not None else None
+    if reads != TYPES[given]:
+        names = [name for name, one in app.engine.state.bundle.manifest.modalities.items() if _reads(one, TYPES[given])]
+        detail = f"no encoder of {modality!r} reads {given}; it is read for {', '.join(names) or 'no modality'}"
+        raise Problem("bundle-clash", detail)
+    if not request.body:
+        raise schema.fields([("", "there is nothing in the body")])
+    await app.desk.look(lambda state: _exists(state, raw))
+    name = await asyncio.to_thread(app.media.put, request.body)
+    event = Event(_key(request), "media", time.time(), {"video": raw, "modality": modality, "file": name})
+    seq, accepted, _ = await app.desk.write([event])
+    if not accepted:
+        app.media.drop(name)
+    return json_response({"seq": seq, "video": raw, "modality": modality}, status=202)
+
+
+def _reads(modality: Modality, kind: str) -> bool:
+    return kind_of((modality.passport or {}).get("encoder")) == kind
+
+
 async def _get_video(app: App, request: Request) -> Response:
     raw = identity(request, "video")
 
@@ -190,7 +219,14 @@ def _exists(state: State, raw: str) -> int:
     return row
 
 
+_BINARY = {"type": "string", "format": "binary"}
+
 WRITING: list[Route] = [
+    Route(
+        *("PUT", "/v1/videos/{video}/media", _put_medium, "write", "A medium of a video, encoded in the background"),
+        *(ok(schema.MediumTaken, "Taken; its features count once it is encoded", 202),),
+        *((*BODY, *WRITE, "bundle-clash", "unknown-id"), (MODALITY,), dict.fromkeys(TYPES, _BINARY), MEDIA_BYTES),
+    ),
     Route(
         *("POST", "/v1/events", _events, "write", "Say what happened; it counts in the next answer"),
         *(ok(schema.Taken, "Taken", 202), (*BODY, *WRITE), ()),

@@ -27,5 +27,5 @@ def test_no_answer_that_is_not_documented(serving: Callable[..., Running], tmp_p
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "22 passed" in done.stdout
+    assert "23 passed" in done.stdout
     assert not [key for key in running.app.metrics.requests if key[2] >= 500]
