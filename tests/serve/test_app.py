@@ -269,6 +269,16 @@ def test_rate():
     Rate(0).take("anybody")
 
 
+def test_a_client_that_asks_too_often_is_told_when_to_come_again(serving: Start):
+    running = serving(rate=3.0)
+    answers = [running.client.get("/v1/popular") for _ in range(12)]
+    assert {answer.status_code for answer in answers[:3]} == {200}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert refused[0].headers["retry-after"] == "1"
+    assert running.client.get("/livez").status_code == 200, "whether it lives may be asked at any time"
+
+
 def test_too_late_an_answer_is_the_popular_list_and_counted(serving: Start):
     running = serving(deadline_ms=50.0)
     gate = threading.Event()

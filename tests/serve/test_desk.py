@@ -193,4 +193,10 @@ def test_an_answer_says_what_it_was_made_from(bundle: Bundle):
     state.fold([Entry(1, 0.0, Event("1", "hide", 0.0, {"video": "0"}))])
     shown = listed(state, asked("0"), [(0, 2.0), (1, 1.0)])
     assert shown.items == [{"video": "1", "score": 1.0, "source": "model", "title": "title 1"}], "the last gate"
-    assert late(state, Question("0", 3, exclude=["1"])).meta["fallback"] == "late"
+    assert late(state, Question("0", 3)).meta["fallback"] == "late"
+    free = set(map(str, range(24))) - {"0"}  # it was hidden
+    met = {str(row) for row in state.seen(1).tolist()}
+    assert set(videos(late(state, Question("1", 24, exclude=["2", "4"])))) == free - met - {"2", "4"}
+    assert set(videos(late(state, Question(None, 24, history=["3"])))) == free - {"3"}
+    assert set(videos(late(state, Question("1", 24, candidates=["0", "2", "3", "4"])))) == {"2", "4"} - met
+    assert set(videos(late(state, Question("1", 24, filter={"tag": ["odd"]})))) == {"1"}
