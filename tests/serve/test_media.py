@@ -72,7 +72,12 @@ def test_a_text_is_encoded_and_the_video_recommended(serving: Callable[..., Runn
     assert "new" in running.videos("1", k=2)
 
 
-def test_what_was_accepted_survives_whoever_dies(serving: Callable[..., Running], texts: Path, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "kinds"), [("append", ["video", "media"]), ("commit", ["video", "media", "features"])]
+)
+def test_what_was_accepted_survives_whoever_dies(
+    step: str, kinds: list[str], serving: Callable[..., Running], texts: Path, monkeypatch
+):
     running = serving(bundle=texts)
     running.client.put("/v1/videos/new", json={})
     put(running, "new", EVEN)
@@ -82,16 +87,17 @@ def test_what_was_accepted_survives_whoever_dies(serving: Callable[..., Running]
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running.app.log, "commit", dies)
+    monkeypatch.setattr(running.app.log, step, dies)
     with pytest.raises(KeyboardInterrupt):
-        encoder.work()  # after it appended the features, before it noted so
+        encoder.work()
     monkeypatch.undo()
+    assert [entry.event.kind for entry in running.app.log.read()] == kinds
     assert running.app.log.committed(CONSUMER) == before
     running.stop()
     again = serving(bundle=texts)
     assert encoder_of(again, texts).work() == 1
-    kinds = [entry.event.kind for entry in again.app.log.read()]
-    assert kinds == ["video", "media", "features"], "encoded twice, counted once"
+    found = [entry.event.kind for entry in again.app.log.read()]
+    assert found == ["video", "media", "features"], "encoded twice perhaps, counted once"
     assert "new" in again.videos("0", k=3)
 
 
