@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent import futures
 from typing import TypeVar
 
 from mmgraph.serve.answering import Asked
@@ -98,7 +98,7 @@ class Desk:
         return done.seq, done.accepted, done.duplicates
 
 
-async def _result(done: Future[T]) -> T:
+async def _result(done: futures.Future[T]) -> T:
     if done.done():
         return done.result()
     async with asyncio.timeout(PATIENCE):
@@ -111,6 +111,6 @@ def _refuse(asked: Sequence[Asked], error: Exception) -> None:
         one.settle()
 
 
-def _expire(future: asyncio.Future[Answer]) -> None:
+def _expire(future: futures.Future[Answer] | asyncio.Future[Answer]) -> None:
     if not future.done():
         future.set_exception(TimeoutError())
