@@ -118,8 +118,9 @@ def _choose_tier(state: State, one: Asked, route: Route | None) -> None:
     """
     if one.query is None or one.question.candidates is not None:
         return
-    met = one.history if one.history is not None else state.seen(one.user)
-    tier = "rescored" if route is None else route(len(met))
+    tier = "rescored"
+    if route is not None:
+        tier = route(len(state.seen(one.user) if one.history is None else one.history))
     if tier == "popular":
         one.query, one.fallback = None, "cascade"
     trained = one.history is None and one.user not in state.profiles
