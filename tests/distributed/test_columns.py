@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -237,3 +238,33 @@ def test_an_optimiser_that_reads_rows_and_callbacks_are_refused():
     assert EASE(graph).by_columns() is None
     assert isinstance(model.head.products, Products)
     assert not isinstance(model.head.products, ColumnProducts)
+
+
+def stopped(wire: Wire, folder: str) -> bool:
+    """Whether this process stopped, when process 1 alone is asked to, in its second epoch."""
+    begun = []
+
+    def ask(graph, generator):
+        begun.append(1)
+        if wire.rank == 1 and len(begun) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return graph
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    model = LightGCN(checkerboard(), embedding_dim=DIM)
+    told = {"directory": folder, "epoch_transforms": (ask,), "together": Columns(wire)}
+    try:
+        fit(model, checkerboard(), config=FitConfig(epochs=9, batch_size=BATCH), **told)
+    except KeyboardInterrupt:
+        return len(begun) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return False
+
+
+def test_a_signal_to_one_stops_all_at_the_same_batch_with_a_checkpoint(crew, tmp_path):
+    assert crew(stopped, 2, str(tmp_path)) == [True, True]
+    assert read_parts(tmp_path / "checkpoint")["epoch"] == 2
