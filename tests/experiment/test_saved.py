@@ -18,10 +18,11 @@ from mmgraph.data.files import DamagedFile, read_json, write_json
 from mmgraph.evaluate import evaluate
 from mmgraph.experiment import CodeNeeded, Result, Saved, load, prepare, restore, run, save
 from mmgraph.experiment.saved import FILES, MODEL, WEIGHTS, fill, read_weights
-from mmgraph.graph import EdgeDrop, JoinKNN, ModalityKNN, RandomWalkNeighbours, UserCoInteraction, build_graph
+from mmgraph.graph import EdgeDrop, build_graph
 from mmgraph.models import BPRMF, EASE, FREEDOM, Embeddings, LightGCN, Recommender
 from mmgraph.nn import CausalTransformer
 from mmgraph.recommend import recommend_ids
+from mmgraph.testing import alike
 from tests.experiment.toys import Dots, toy, toy_split, world
 from tests.worlds import twelve_nodes
 
@@ -102,10 +103,7 @@ def own_models() -> list[type[Recommender]]:
 
 @pytest.mark.parametrize("kind", own_models(), ids=lambda kind: kind.__name__)
 def test_every_model_that_a_graph_makes_comes_back_the_same(kind, tmp_path):
-    graph = twelve_nodes()
-    kinds = (ModalityKNN("visual", 2), ModalityKNN("audio", 2), JoinKNN(), JoinKNN("agree", "agree"))
-    for transform in (*kinds, UserCoInteraction(2), RandomWalkNeighbours(k=3, walks=20)):
-        graph = transform(graph, torch.Generator().manual_seed(0))
+    graph = alike(twelve_nodes())
     graph["user", "interacts", "video"].time = torch.arange(10.0, dtype=torch.float64)
     torch.manual_seed(0)
     model = kind(graph)
