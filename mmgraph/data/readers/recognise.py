@@ -47,7 +47,7 @@ def read_any(
     """Read a folder or file with the reader its files call for; ``origin.layout`` says which. Repeated pairs are kept.
 
     A folder with interactions.csv is a media folder; ratings and movies (.csv, .dat) or u.data MovieLens; behaviors.tsv
-    MIND; big_matrix.csv KuaiRec; log_standard_….csv KuaiRand; yelp_academic_dataset_review.json Yelp; a typed
+    MIND; big_matrix.csv KuaiRec; ``log_standard_….csv`` KuaiRand; yelp_academic_dataset_review.json Yelp; a typed
     ``.inter`` RecBole, another MMRec; train.txt and test.txt LightGCN; ``…pairs.csv`` or ``.tsv`` MicroLens; one file
     of JSON lines Amazon; one other ``.txt`` ordered lists. A file is read by its ending and its content: Parquet,
     tables with a header (.csv, .tsv, .txt), ratings without one, ordered lists, .inter, JSON lines.

@@ -33,7 +33,7 @@ class ContentVAE(ContentModel):
     - user: s_u = n(Σ_{j∈N(u)} d_j^−α E[z | g_j]) + r_u, n(·) of norm √D. In training the profile leaves out the video
       being predicted, or z would learn to recognise itself;
     - score: ŷ_uv = cos(s_u W, z_v) / τ, W starting at the identity; σ(a ŷ + b) once calibrated
-      (:class:`mmgraph.models.ColdStart`).
+      (:class:`mmgraph.recommend.ColdStart`).
 
     Loss, a mean over observed pairs: ``nll`` = −E_q ln p(v | u, z), p the softmax over the batch's videos with logQ
     correction; ``kl`` = β(t) · KL(q ‖ p) / d_v (so that Σ over pairs counts each video's KL once: nll + kl is the

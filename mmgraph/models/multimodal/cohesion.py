@@ -34,7 +34,8 @@ class COHESION(Recommender):
     they are a third of the score: ``as_coded`` detaches it too.
 
     Args:
-        graph: gives U, V and the features' widths; must have ``similar_<m>`` and ``co_watched`` edges.
+        graph: gives U, V and the features' widths; must have ``similar_<m>`` and ``co_watched`` edges
+            (``ModalityKNN``, ``UserCoInteraction``).
         embedding_dim: D, a block.
         num_layers: L.
         l2: weight of ½‖the batch's preferences‖² / B.

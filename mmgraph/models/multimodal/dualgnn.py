@@ -115,9 +115,9 @@ class DRAGON(DualGNN):
 
     Zhou et al., "Enhancing Dyadic Relations with Homogeneous Graphs for Multimodal Recommendation", ECAI 2023,
     https://arxiv.org/abs/2301.12097. user = [w_um h_um]_m + Σ_j a_uj (…)_j;  video = [h_vm]_m + S [h_vm]_m, S the
-    ``similar_<m>`` edges of all modalities together (shares of .1 and .9 in the paper). The paper calls the first an
-    attentive concatenation; in its public code w is a free number a user and modality, whose softmax is taken once, at
-    the start: ``as_coded``.
+    ``similar_<m>`` edges of all modalities together (``ModalityKNN``, shares of .1 and .9 in the paper). The paper
+    calls the first an attentive concatenation; in its public code w is a free number a user and modality, whose softmax
+    is taken once, at the start: ``as_coded``.
 
     Args:
         graph, embedding_dim, l2, as_coded, modalities, head, objective: as :class:`DualGNN`; must have the

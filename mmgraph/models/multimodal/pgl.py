@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 class PGL(Recommender):
     """PGL: videos are their content and have no id; LightGCN on a principal subgraph plus like videos.
 
-    Yu et al., "Mind Individual Information! Principal Graph Learning for Multimedia Recommendation", AAAI 2025.
-    v = [P_m f_m/‖·‖]_m, u = [U_m]_m, each M · D wide; user = LightGCN, video = LightGCN + S v, S the ``similar_<m>``
-    edges together. Its local form trains on a share of the edges kept by degree, an epoch transform:
-    ``epoch_transforms=(EdgeDrop(0.7, degree_sensitive=True),)``, and ranks on the whole graph. BPR + λ/2 (InfoNCE of
-    two dropouts of the users, and of the videos). The released settings have λ = 0, which leaves the second term out;
-    the paper's is the default here.
+    Yu et al., "Mind Individual Information! Principal Graph Learning for Multimedia Recommendation", AAAI 2025,
+    https://doi.org/10.1609/aaai.v39i12.33429. v = [P_m f_m/‖·‖]_m, u = [U_m]_m, each M · D wide; user = LightGCN, video
+    = LightGCN + S v, S the ``similar_<m>`` edges together (``ModalityKNN``). Its local form trains on a share of the
+    edges kept by degree, an epoch transform: ``epoch_transforms=(EdgeDrop(0.7, degree_sensitive=True),)``, and ranks on
+    the whole graph. BPR + λ/2 (InfoNCE of two dropouts of the users, and of the videos). The released settings have λ =
+    0, which leaves the second term out; the paper's is the default here.
 
     A video that lacks a modality has a block of zeros; with ``fallback`` a video without any has an id in its place.
 
