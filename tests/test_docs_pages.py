@@ -189,10 +189,10 @@ def test_the_gallery_draws_what_is_there():
 
 
 def test_docstrings_become_text():
-    lines = ["Σ |u|² of recall@20, ``|v|``::", "", "    a | b", "", "then |w|", ":param dim: D.", ":param n: a few."]
+    lines = ["Σ |u|² of recall@20, ``|v|``::", "", "    a | b", "", "then |w|", ":param dim: D.", ":param n:", "    N."]
     assert escaped(lines) == [
         *(r"Σ \|u\|² of recall\@20, ``|v|``::", "", "    a | b", "", r"then \|w\|"),
-        *(r":param dim: \D.", ":param n: a few."),
+        *(r":param dim: \D.", ":param n:", r"    \N."),
     ]
     assert escaped(escaped(["|u|"])) == [r"\|u\|"]
     assert joined(":ivar a, b: both.") == ":ivar a,b: both."

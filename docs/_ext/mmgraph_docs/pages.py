@@ -16,7 +16,6 @@ from mmgraph_docs.cards import FAMILIES, Card, own_lines, shared_blocks, transfo
 from mmgraph_docs.rows import Entry, Row, by_protocol, epoch_costs
 from mmgraph_docs.text import code, heading, plain, table, tree
 
-CHOSEN = ("setting", "epoch by")
 METRICS = ("recall@20", "ndcg@20")
 NEW = r"new videos: Recall\@20"
 SHOWN = {"recall@20": r"Recall\@20", "ndcg@20": r"NDCG\@20"}
@@ -74,12 +73,12 @@ def _results(entries: Sequence[Entry]) -> str:
             *_numbers(e),
             *_new(e),
             str(len(e.rows)),
-            *_chosen(e),
+            _chosen(e),
         ]
         for found in by_protocol(list(entries)).values()
         for e in found
     ]
-    head = ["protocol", "row", *(SHOWN[m] for m in METRICS), NEW, "seeds", *CHOSEN]
+    head = ["protocol", "row", *(SHOWN[m] for m in METRICS), NEW, "seeds", "chosen by"]
     return "On test, mean ± standard deviation over seeds.\n\n" + table(head, body)
 
 
@@ -91,8 +90,8 @@ def _new(entry: Entry) -> list[str]:
     return [entry.cell(METRICS[0], "cold").text()]
 
 
-def _chosen(entry: Entry) -> list[str]:
-    return ["searched" if entry.searched else "recipe's", plain(entry.epoch_by or "–")]
+def _chosen(entry: Entry) -> str:
+    return plain(", ".join(how for how in ("searched" if entry.searched else "", entry.epoch_by) if how) or "–")
 
 
 def _cost(card: Card, rows: Sequence[Row]) -> str:
@@ -152,9 +151,9 @@ def leaderboard(entries: Sequence[Entry], ledger: Ledger, models: frozenset[str]
     words = (
         "From ``benchmarks/results``: test, mean ± standard deviation over seeds (none for one), full ranking.\n"
         "Compare within one protocol only; a smaller difference than seeds make is none. *Opened*: how often the row's "
-        "test had been opened. A *searched* setting was found on valid, the recipe's by what :doc:`results </results>` "
-        "says; the epoch was chosen on valid by the named metric. Quoted rows are what papers print; *setting* then is "
-        "what it was chosen on.\n"
+        "test had been opened. *Chosen by*: the metric on valid that chose the epoch, – where nothing was trained; "
+        "*searched* settings were found on valid, the others stand in the recipes, and :doc:`results </results>` says "
+        "how they came. Quoted rows are what papers print, chosen on what their code or logs show.\n"
     )
     parts = [heading("Leaderboard"), words]
     for protocol, found in by_protocol(list(entries)).items():
@@ -175,19 +174,17 @@ def _about(entries: Sequence[Entry]) -> str:
 def _board(entries: Sequence[Entry], ledger: Ledger, models: frozenset[str]) -> str:
     cold = any(e.has(METRICS[0], "cold") for e in entries)
     head = ["row", "model", *(SHOWN[m] for m in METRICS), *([NEW] if cold else [])]
-    head += ["seeds", "seconds", *CHOSEN, "opened"]
+    head += ["seeds", "seconds", "chosen by", "opened"]
     body = []
     for e in entries:
         link = f":doc:`{e.model} <models/{e.model}>`" if e.model in models else e.model
         more = _new(e) if cold else []
-        body.append(
-            [e.experiment, link, *_numbers(e), *more, str(len(e.rows)), _seconds(e), *_chosen(e), str(e.opened)]
-        )
+        body.append([e.experiment, link, *_numbers(e), *more, str(len(e.rows)), _seconds(e), _chosen(e), str(e.opened)])
     published, chosen = quoted(ledger, entries[0].protocol)
     for name, numbers in published.items():
         cells = [Cell(numbers.get(m, math.nan), math.nan).text() for m in METRICS]
         more = ["–"] if cold else []
-        body.append([f"*{name}*", "quoted", *cells, *more, "–", "–", chosen[name], "–", "–"])
+        body.append([f"*{name}*", "quoted", *cells, *more, "–", "–", chosen[name], "–"])
     return table(head, body)
 
 

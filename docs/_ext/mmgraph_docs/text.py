@@ -47,7 +47,7 @@ def escaped(lines: Sequence[str]) -> list[str]:
 
 def plain(line: str) -> str:
     """One line of text that is no list, substitution or address."""
-    line = re.sub(r"^(\s*:\w+ [^:]+: )(\w\.)", r"\1\\\2", line)
+    line = re.sub(r"^(\s*(?::\w+ [^:]+: )?)([A-Za-z]\.)(?=\s|$)", r"\1\\\2", line)
     parts = re.split(r"(``.*?``)", line)
     return "".join(p if i % 2 else re.sub(r"(?<!\\)\||(?<=\w)@(?=\w)", r"\\\g<0>", p) for i, p in enumerate(parts))
 
