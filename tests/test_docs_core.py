@@ -11,7 +11,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 @pytest.mark.parametrize("page", ["models", "objectives", "extend", "training", "publishing"])
-def test_every_block_of_the_page_runs(page, capsys):
+def test_every_block_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.S)
     assert blocks
     names: dict = {"__name__": "__main__"}  # where dataclasses look their module up

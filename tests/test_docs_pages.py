@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 from mmgraph_docs.cards import exported_models, own_lines, read_cards, shared_blocks, transforms_named  # noqa: E402
-from mmgraph_docs.pages import blocks_page, leaderboard, model_page  # noqa: E402
+from mmgraph_docs.pages import blocks_page, code_page, leaderboard, model_page  # noqa: E402
 from mmgraph_docs.pictures import bar_chart, gallery, pictures  # noqa: E402
 from mmgraph_docs.rows import by_protocol, entries, epoch_costs, read_rows  # noqa: E402
-from mmgraph_docs.text import code, escaped, joined  # noqa: E402
+from mmgraph_docs.text import code, escaped, fences, joined  # noqa: E402
 
 from mmgraph.experiment import read_ledger  # noqa: E402
 from mmgraph.models import BPRMF, FREEDOM, MENTOR, LightGCN, Popularity  # noqa: E402
@@ -198,6 +198,27 @@ def test_docstrings_become_text():
     assert joined(":ivar a, b: both.") == ":ivar a,b: both."
     assert joined(":param int a: one.") == ":param int a: one."
     assert code("by `EdgeDrop` and ``x``") == "by ``EdgeDrop`` and ``x``"
+
+
+def test_every_python_block_is_run_and_counted():
+    """What the page on code calls run is what tests/test_examples.py takes from each page."""
+    texts = {page.stem: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    run = {name: len(re.findall(r"^```python\n.*?^```", text, flags=re.M | re.S)) for name, text in texts.items()}
+    assert {name: fences(text).count("python") for name, text in texts.items()} == run
+    kinds = {kind for text in texts.values() for kind in fences(text)}
+    assert not [kind for kind in kinds if kind.startswith("python ") or kind in ("py", "pycon")], (
+        "Python that is not run"
+    )
+    page = code_page(texts)
+    assert f"; {sum(run.values())} of them" in page
+    for name, count in run.items():
+        assert not count or f":doc:`/{name}`\n     - {count}\n" in page
+
+
+def test_fences_are_told_from_what_they_hold():
+    assert fences("```python\nx = '```'\n```\n````md\n```python\n```\n````\n```\na\n```\n```{toctree}\n```") == [
+        *("python", "md", "text", "{toctree}")
+    ]
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

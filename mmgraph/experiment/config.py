@@ -91,7 +91,7 @@ class Experiment(Config):
             raise ValueError(f"{self.model.__name__} takes no objective; it takes {sorted(known)}")
         if self.objective is not None and "objective" in self.model_args:
             raise ValueError("objective is given twice: as a field and in model_args")
-        if not self.model.closed_form and not self.evaluate.measures(self.fit.monitor):
+        if (self.tuning.space or not self.model.closed_form) and not self.evaluate.measures(self.fit.monitor):
             k, own = max(self.evaluate.k), [metric_name(metric) for metric in self.evaluate.metrics]
             raise ValueError(
                 f"fit.monitor={self.fit.monitor!r} is nothing that evaluate measures. It measures cut-offs "

@@ -18,6 +18,7 @@ from mmgraph.data import Dataset, random_split
 from mmgraph.data.files import DamagedFile, owned
 from mmgraph.evaluate import EvalConfig, SampledCandidates
 from mmgraph.experiment import (
+    Choice,
     Comparison,
     Prepared,
     Result,
@@ -25,6 +26,7 @@ from mmgraph.experiment import (
     RunExists,
     Search,
     Trial,
+    Tuning,
     compare,
     holm,
     load,
@@ -86,6 +88,12 @@ def test_the_monitor_is_looked_up_when_the_experiment_is_made():
         with pytest.raises(ValueError, match=rf"fit.monitor='{bad}' is nothing that evaluate measures"):
             toy(fit=FitConfig(monitor=bad))
     assert toy(model=Popularity, fit=FitConfig(monitor="recall@999")).model is Popularity  # chooses no epoch
+    with pytest.raises(ValueError, match="nothing that evaluate measures"):  # but a search would choose by it
+        toy(
+            model=Popularity,
+            fit=FitConfig(epochs=1, monitor="recall@999"),
+            tuning=Tuning(space={"fit.epochs": Choice(1, 2)}),
+        )
 
 
 def novel(ranking):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -14,7 +15,7 @@ from mmgraph.experiment.tables import Cell
 from mmgraph.models import Recommender
 from mmgraph_docs.cards import FAMILIES, Card, own_lines, shared_blocks, transforms_named
 from mmgraph_docs.rows import Entry, Row, by_protocol, epoch_costs
-from mmgraph_docs.text import code, heading, plain, table, tree
+from mmgraph_docs.text import code, fences, heading, plain, table, tree
 
 METRICS = ("recall@20", "ndcg@20")
 NEW = r"new videos: Recall\@20"
@@ -191,6 +192,28 @@ def _board(entries: Sequence[Entry], ledger: Ledger, models: frozenset[str]) -> 
 def _seconds(entry: Entry) -> str:
     seconds = entry.training("seconds")
     return "–" if seconds is None else f"{seconds:.2g}" if seconds < 10 else f"{seconds:,.0f}"
+
+
+def code_page(texts: Mapping[str, str]) -> str:
+    """How many blocks each page has, and how many of them are run: name of the page -> its Markdown."""
+    counts = {name: Counter(fences(text)) for name, text in sorted(texts.items())}
+    shown = {name: {k: n for k, n in found.items() if k[0] != "{"} for name, found in counts.items()}
+    body = [
+        [
+            f":doc:`/{name}`",
+            str(found.get("python", 0)),
+            ", ".join(f"{n} {k}" for k, n in found.items() if k != "python"),
+        ]
+        for name, found in shown.items()
+        if found
+    ]
+    run = sum(found.get("python", 0) for found in shown.values())
+    every = sum(sum(found.values()) for found in shown.values())
+    words = (
+        f"{every} blocks on {len(body)} pages; {run} of them, all that are Python of ours, are run in order and word "
+        "for word by ``tests/test_examples.py``. The others are commands, output, and settings of other programs.\n"
+    )
+    return "\n".join([heading("Code on these pages"), words, table(["page", "Python, run", "shown"], body)])
 
 
 # --- API --------------------------------------------------------------------------------------------------------------

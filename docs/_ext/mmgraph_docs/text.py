@@ -56,3 +56,16 @@ def joined(line: str) -> str:
     """A field of several names, ``:param a, b:``, as one name; Sphinx would take all but the last for a type."""
     field = re.match(r"(\s*:(?:param|ivar) )([^:`]+, [^:`]+)(:.*)", line)
     return f"{field[1]}{field[2].replace(', ', ',')}{field[3]}" if field else line
+
+
+def fences(markdown: str) -> list[str]:
+    """The language of each fenced block, in order; a directive's name in braces, ``text`` where none is said."""
+    out, closing = list[str](), ""
+    for line in markdown.splitlines():
+        fence = re.match(r"(`{3,}|:{3,})(.*)", line)
+        if fence and closing:
+            closing = "" if fence[1] == closing and not fence[2].strip() else closing
+        elif fence:
+            closing = fence[1]
+            out.append(fence[2].strip() or "text")
+    return out
