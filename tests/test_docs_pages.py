@@ -115,8 +115,8 @@ def test_seeds_are_averaged_and_the_best_comes_first():
     assert high.training("seconds") == 15.0
     assert low.cell("recall@20", "cold").text() == "–"
     assert high.epoch_by == "recall@20"
-    assert row("x", 0, 0.1, training={"best_epoch": 0})["training"]["best_epoch"] == 0
-    assert entries([row("x", 0, 0.1, training={"best_epoch": 0})])[0].epoch_by == ""
+    for training, by in (({"best_epoch": 0}, "recall@20"), ({"best_epoch": -1}, ""), ({"stopped": "closed form"}, "")):
+        assert entries([row("x", 0, 0.1, training=training)])[0].epoch_by == by
 
 
 def test_a_seed_that_comes_twice_is_refused():

@@ -103,12 +103,16 @@ def _documentation(nodes: list[ast.stmt]) -> Iterator[ast.Expr]:
             yield first
 
 
+def _lines(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
 def own_lines(model: type[Recommender]) -> int:
     """Lines of :func:`own_code` that hold code: no docstring, no comment, no blank line, no import."""
     nodes = own_code(model)
     text = Path(inspect.getfile(model)).read_text().splitlines()
-    within = {i for n in nodes for i in range(n.lineno, n.end_lineno + 1)}
-    apart = {i for n in _documentation(nodes) for i in range(n.lineno, n.end_lineno + 1)}
+    within = {i for n in nodes for i in _lines(n)}
+    apart = {i for n in _documentation(nodes) for i in _lines(n)}
     return sum(1 for i in within - apart if (line := text[i - 1].strip()) and not line.startswith("#"))
 
 

@@ -84,11 +84,15 @@ def _results(entries: Sequence[Entry]) -> str:
 
 
 def _numbers(entry: Entry) -> list[str]:
-    return [entry.cell(m).text() for m in METRICS]
+    return [_unbroken(entry.cell(m)) for m in METRICS]
 
 
 def _new(entry: Entry) -> list[str]:
-    return [entry.cell(METRICS[0], "cold").text()]
+    return [_unbroken(entry.cell(METRICS[0], "cold"))]
+
+
+def _unbroken(cell: Cell) -> str:
+    return cell.text().replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _chosen(entry: Entry) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from mmgraph.report import Dot, draw_dots, draw_lines
 from mmgraph_docs.rows import Entry, Row, by_protocol
@@ -95,12 +99,11 @@ def bar_chart(title: str, bars: dict[str, float]) -> str:
     return "\n".join([*lines, "</svg>"])
 
 
-def _svg(figure) -> str:
+def _svg(figure: Figure) -> str:
     """A figure of the library as SVG without ground, in an ink that both themes can carry."""
-    import io
 
-    import matplotlib
-
+    longest = max((len(text.get_text()) for legend in figure.legends for text in legend.get_texts()), default=0)
+    figure.set_size_inches(4.0 + longest / 12, 3.4)  # the legend stands beside the axes
     for axes in figure.axes:
         axes.patch.set_alpha(0)
         axes.tick_params(colors=INK, which="both")

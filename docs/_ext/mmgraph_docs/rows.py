@@ -63,7 +63,9 @@ class Entry:
     @property
     def epoch_by(self) -> str:
         """The metric on valid that chose the epoch; empty where nothing was trained."""
-        return self.rows[0]["config"]["fit"]["monitor"] if self.rows[0]["training"].get("best_epoch") else ""
+        how = self.rows[0]["training"]  # epochs count from 0; -1 where nothing was validated
+        trained = how.get("stopped") != "closed form" and how.get("best_epoch", -1) >= 0
+        return self.rows[0]["config"]["fit"]["monitor"] if trained else ""
 
 
 def _cell(values: list[float]) -> Cell:
