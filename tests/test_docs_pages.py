@@ -22,6 +22,7 @@ from mmgraph_docs.text import code, escaped, fences, joined  # noqa: E402
 
 from mmgraph.experiment import read_ledger  # noqa: E402
 from mmgraph.models import BPRMF, FREEDOM, MENTOR, LightGCN, Popularity  # noqa: E402
+from mmgraph.recipes import suites  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 WITHOUT_PAPER = {"Popularity", "ContentKNN", "ContentMean", "ContentVAE", "Hybrid", "HeteroMMGCN", "TemporalGraph"}
@@ -219,6 +220,13 @@ def test_fences_are_told_from_what_they_hold():
     assert fences("```python\nx = '```'\n```\n````md\n```python\n```\n````\n```\na\n```\n```{toctree}\n```") == [
         *("python", "md", "text", "{toctree}")
     ]
+
+
+def test_the_page_on_reproducing_names_every_suite():
+    public = {name for name, f in vars(suites).items() if getattr(f, "__module__", "") == suites.__name__}
+    public = {name for name in public if name[0] != "_" and getattr(suites, name).__annotations__["return"] == "Suite"}
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    assert set(re.findall(r"mmgraph bench (\w+)[`& ]", text)) - {"SUITE"} == public
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
