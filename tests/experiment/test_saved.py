@@ -18,7 +18,7 @@ from mmgraph.data.files import DamagedFile, read_json, write_json
 from mmgraph.evaluate import evaluate
 from mmgraph.experiment import CodeNeeded, Result, Saved, load, prepare, restore, run, save
 from mmgraph.experiment.saved import FILES, MODEL, WEIGHTS, fill, read_weights
-from mmgraph.graph import EdgeDrop, build_graph
+from mmgraph.graph import EdgeDrop, ModalityKNN, build_graph
 from mmgraph.models import BPRMF, EASE, FREEDOM, Embeddings, LightGCN, Recommender
 from mmgraph.nn import CausalTransformer
 from mmgraph.recommend import recommend_ids
