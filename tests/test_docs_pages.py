@@ -14,10 +14,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
+from mmgraph_docs.boards import leaderboard  # noqa: E402
 from mmgraph_docs.cards import exported_models, own_lines, read_cards, shared_blocks, transforms_named  # noqa: E402
-from mmgraph_docs.pages import blocks_page, code_page, leaderboard, model_page  # noqa: E402
+from mmgraph_docs.pages import blocks_page, code_page, model_page  # noqa: E402
 from mmgraph_docs.pictures import bar_chart, gallery, pictures  # noqa: E402
-from mmgraph_docs.rows import by_protocol, entries, epoch_costs, read_rows  # noqa: E402
+from mmgraph_docs.rows import by_protocol, curves, entries, epoch_costs, read_rows  # noqa: E402
 from mmgraph_docs.text import code, escaped, fences, joined  # noqa: E402
 
 from mmgraph.experiment import read_ledger  # noqa: E402
@@ -140,8 +141,8 @@ def test_of_timed_epochs_the_newest_count():
 
 def test_the_leaderboard_holds_every_committed_result_and_its_number():
     rows = read_rows(RESULTS)
-    page = leaderboard(entries(rows), read_ledger(ROOT / "benchmarks" / "claims.toml"), frozenset({"FREEDOM"}))
-    sections = dict(re.findall(r"\.\. _protocol-(\S+):\n(.*?)(?=\.\. _protocol-|\Z)", page, flags=re.S))
+    page = leaderboard(entries(rows), rows, read_ledger(ROOT / "benchmarks" / "claims.toml"), frozenset({"FREEDOM"}))
+    sections = dict(re.findall(r"\.\. _protocol-(\S+):\n(.*?)(?=\.\. _protocol-|\.\. _curve-|\Z)", page, flags=re.S))
     values: dict[tuple[str, str], list[float]] = {}
     for line in (line for p in RESULTS.glob("*.jsonl") for line in p.read_text().splitlines()):
         r = json.loads(line)
@@ -156,6 +157,33 @@ def test_the_leaderboard_holds_every_committed_result_and_its_number():
     assert ":doc:`FREEDOM <models/FREEDOM>`" in page
     assert "quoted" in sections["tiktok-hkuds-ff5456ee"]
     assert "quoted" not in sections["beauty-loo-c6d46da5"]
+
+
+def test_time_to_quality_has_its_own_table_and_stands_on_the_models_page():
+    about = {
+        "data": "gowalla",
+        "stage": "test",
+        "ndcg@20": 0.15,
+        "hardware": "a cpu",
+        "commit": "abcdefghi",
+        "command": "c",
+    }
+    old, new, solved = (
+        {"impl": "lightgcn-bsl", "epochs": 12, "seconds": 250.0, "recall@20": 0.18} | about for _ in range(3)
+    )
+    new |= {"recall@20": 0.19}
+    solved |= {"impl": "gfcf", "epochs": 0, "seconds": 3.5}
+    rows = [old, new, solved, old | {"stage": "valid", "epochs": 99}]
+    assert {data: [(r["impl"], r["recall@20"]) for r in found] for data, found in curves(rows).items()} == {
+        "gowalla": [("gfcf", 0.18), ("lightgcn-bsl", 0.19)]
+    }
+    page = leaderboard([], rows, read_ledger(ROOT / "benchmarks" / "claims.toml"), frozenset())
+    assert "- lightgcn-bsl\n     - 12\n     - 250.0\n     - .1900\n     - .1500" in page
+    assert "- gfcf\n     - –\n     - 3.5" in page
+    assert "LightGCN, SIGIR 2020" in page
+    cards = {c.name: c for c in read_cards(ROOT / "docs" / "cards.toml")}
+    assert "lightgcn-bsl" in model_page(cards["LightGCN"], [], rows)
+    assert "lightgcn" not in model_page(cards["LightGCNPP"], [], rows).partition("Results")[2]
 
 
 def test_a_models_page_shows_its_rows_alone():

@@ -10,8 +10,10 @@ from typing import Any
 from sphinx.util.inspect import stringify_signature
 
 from mmgraph.experiment import read_ledger
+from mmgraph_docs.api import api_pages, documented
+from mmgraph_docs.boards import leaderboard
 from mmgraph_docs.cards import read_cards
-from mmgraph_docs.pages import api_pages, blocks_page, code_page, documented, leaderboard, model_page, models_index
+from mmgraph_docs.pages import blocks_page, code_page, model_page, models_index
 from mmgraph_docs.pictures import gallery, pictures
 from mmgraph_docs.rows import entries, read_rows
 from mmgraph_docs.text import escaped, joined
@@ -29,7 +31,7 @@ def made(root: Path = ROOT) -> dict[str, str]:
     ledger, names = read_ledger(root / "benchmarks" / "claims.toml"), frozenset(c.name for c in cards)
     out |= {"models/index.rst": models_index(cards), "blocks.rst": blocks_page(cards), "gallery.rst": gallery(drawn)}
     out["code.rst"] = code_page({path.stem: path.read_text() for path in (root / "docs").glob("*.md")})
-    return out | {"leaderboard.rst": leaderboard(every, ledger, names)}
+    return out | {"leaderboard.rst": leaderboard(every, rows, ledger, names)}
 
 
 def write(folder: Path, pages: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from mmgraph.report import Dot, draw_dots, draw_lines
-from mmgraph_docs.rows import Entry, Row, by_protocol
+from mmgraph_docs.rows import Entry, Row, by_protocol, curves
 from mmgraph_docs.text import heading
 
 INK = "#808590"  # reads on white and on black
@@ -31,7 +31,7 @@ class Picture:
 def pictures(entries: Sequence[Entry], rows: Sequence[Row]) -> list[Picture]:
     """What can be drawn from the rows that are there."""
     drawn = [_cost(p, found) for p, found in by_protocol(list(entries)).items()]
-    return [p for p in [*drawn, _missing(rows), *_epochs(rows)] if p is not None]
+    return [p for p in [*_timed(rows), *drawn, _missing(rows), *_epochs(rows)] if p is not None]
 
 
 def _cost(protocol: str, entries: Sequence[Entry]) -> Picture | None:
@@ -51,6 +51,20 @@ def _cost(protocol: str, entries: Sequence[Entry]) -> Picture | None:
         "rows of this protocol; bars end at the lowest and highest seed",
         svg,
     )
+
+
+def _timed(rows: Sequence[Row]) -> list[Picture]:
+    """Quality after so many seconds: a line a model, a mark where it is not trained."""
+    out = []
+    for data, points in curves(list(rows)).items():
+        lines: dict[str, list[Dot]] = {}
+        for row in points:
+            lines.setdefault(row["impl"], []).append(Dot(row["seconds"], row["recall@20"]))
+        figure = draw_lines(lines, "seconds", "Recall@20 on test")
+        figure.axes[0].set_xscale("log")
+        source = f"benchmarks/results: {points[0]['command']}"
+        out.append(Picture(f"time-{data}", f"Time to quality: {data}", source, _svg(figure)))
+    return out
 
 
 def _missing(rows: Sequence[Row]) -> Picture | None:

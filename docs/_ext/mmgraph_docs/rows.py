@@ -122,3 +122,20 @@ def epoch_costs(rows: list[Row], model: str) -> list[Row]:
     mine = [row for row in rows if row.get("op") == f"epoch-{model.lower()}"]
     newest = {(row["shape"], row["impl"]): row for row in sorted(mine, key=lambda r: r["date"])}
     return sorted(newest.values(), key=lambda r: (r["shape"], not r["impl"].startswith("mmgraph"), r["impl"]))
+
+
+def curves(rows: list[Row]) -> dict[str, list[Row]]:
+    """Quality on test after so many seconds: data set -> its points, the newest of each, by implementation and time."""
+    newest: dict[tuple[str, str, int], Row] = {}
+    for row in rows:
+        if row.get("stage") == "test" and {"impl", "data", "epochs", "seconds", "recall@20"} <= row.keys():
+            newest[row["data"], row["impl"], row["epochs"]] = row
+    out: dict[str, list[Row]] = {}
+    for row in newest.values():
+        out.setdefault(row["data"], []).append(row)
+    return {data: sorted(found, key=lambda r: (r["impl"], r["seconds"])) for data, found in sorted(out.items())}
+
+
+def is_curve_of(row: Row, model: str) -> bool:
+    """Whether a point is of a model: its implementation is named after it, in lower case."""
+    return row["impl"].split("-")[0] == model.lower()
