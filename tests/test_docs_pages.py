@@ -21,7 +21,7 @@ from mmgraph_docs.pictures import bar_chart, gallery, pictures  # noqa: E402
 from mmgraph_docs.rows import by_protocol, curves, entries, epoch_costs, read_rows  # noqa: E402
 from mmgraph_docs.text import code, escaped, fences, joined  # noqa: E402
 
-from mmgraph.experiment import read_ledger  # noqa: E402
+from mmgraph.experiment import Ledger, read_ledger  # noqa: E402
 from mmgraph.models import BPRMF, FREEDOM, MENTOR, LightGCN, Popularity  # noqa: E402
 from mmgraph.recipes import suites  # noqa: E402
 
@@ -180,6 +180,10 @@ def test_time_to_quality_has_its_own_table_and_stands_on_the_models_page():
     page = leaderboard([], rows, read_ledger(ROOT / "benchmarks" / "claims.toml"), frozenset())
     assert "- lightgcn-bsl\n     - 12\n     - 250.0\n     - .1900\n     - .1500" in page
     assert "- gfcf\n     - –\n     - 3.5" in page
+    assert "- abcdefg\n" in page
+    assert "abcdefg+" not in page
+    changed = [new | {"changed_since_commit": True}]
+    assert "- abcdefg+\n" in leaderboard([], changed, Ledger(), frozenset())
     assert "LightGCN, SIGIR 2020" in page
     cards = {c.name: c for c in read_cards(ROOT / "docs" / "cards.toml")}
     assert "lightgcn-bsl" in model_page(cards["LightGCN"], [], rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmgraph.experiment import Ledger, quoted
 from mmgraph.experiment.tables import Cell
-from mmgraph_docs.rows import Entry, Row, by_protocol, curves
+from mmgraph_docs.rows import Entry, Row, by_protocol, commit_of, curves
 from mmgraph_docs.text import heading, plain, table
 
 METRICS = ("recall@20", "ndcg@20")
@@ -22,7 +22,8 @@ def leaderboard(entries: Sequence[Entry], rows: Sequence[Row], ledger: Ledger, m
         "Compare within one protocol only; a smaller difference than seeds make is none. *Opened*: how often the row's "
         "test had been opened. *Chosen by*: the metric on valid that chose the epoch, – where nothing was trained; "
         "*searched* settings were found on valid, the others stand in the recipes, and :doc:`results </results>` says "
-        "how they came. Quoted rows are what papers print, chosen on what their code or logs show.\n"
+        "how they came. Quoted rows are what papers print, chosen on what their code or logs show. A "
+        "``+`` behind a commit says that files had been changed since.\n"
     )
     parts = [heading("Leaderboard"), words]
     for protocol, found in by_protocol(list(entries)).items():
@@ -52,7 +53,7 @@ def _about(entries: Sequence[Entry]) -> str:
     sizes = ", ".join(f"{data[n]:,} {n}" for n in ("users", "videos", "train", "valid", "test") if n in data)
     rows = [r for e in entries for r in e.rows]
     where = sorted({r["environment"]["hardware"]["cpu"] for r in rows})
-    commits = sorted({r["environment"]["commit"][:7] for r in rows})
+    commits = sorted({commit_of(r["environment"]) for r in rows})
     method = data["protocol"]["method"]
     return f"{data['name']}, {sizes}; ``{method}``. On {', '.join(where)}, at {', '.join(commits)}.\n"
 
@@ -111,7 +112,7 @@ def _curve(points: Sequence[Row]) -> str:
         [
             *(r["data"], r["impl"], str(r["epochs"] or "–"), f"{r['seconds']:,}"),
             *(f"{r[m]:.4f}".removeprefix("0") for m in METRICS),
-            *(r["hardware"], r["commit"][:7]),
+            *(r["hardware"], commit_of(r)),
         ]
         for r in points
     ]

@@ -11,7 +11,7 @@ from mmgraph.models import Recommender
 from mmgraph_docs.api import documented
 from mmgraph_docs.boards import results
 from mmgraph_docs.cards import FAMILIES, Card, own_lines, shared_blocks, transforms_named
-from mmgraph_docs.rows import Entry, Row, curves, epoch_costs, is_curve_of
+from mmgraph_docs.rows import Entry, Row, commit_of, curves, epoch_costs, is_curve_of
 from mmgraph_docs.text import code, fences, heading, plain, table, tree
 
 
@@ -65,7 +65,7 @@ def _cost(card: Card, rows: Sequence[Row]) -> str:
             *(r["shape"], f"``{r['impl']}``", f"{r['ms']:,.0f}", f"{r['times_mmgraph']:.2f}"),
             str(r["dim"]),
             r["hardware"],
-            r["commit"][:7],
+            commit_of(r),
         ]
         for r in costs
     ]

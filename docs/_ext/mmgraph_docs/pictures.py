@@ -62,7 +62,7 @@ def _timed(rows: Sequence[Row]) -> list[Picture]:
             lines.setdefault(row["impl"], []).append(Dot(row["seconds"], row["recall@20"]))
         figure = draw_lines(lines, "seconds", "Recall@20 on test")
         figure.axes[0].set_xscale("log")
-        source = f"benchmarks/results: {points[0]['command']}"
+        source = f"``{points[0]['command']}``"
         out.append(Picture(f"time-{data}", f"Time to quality: {data}", source, _svg(figure)))
     return out
 

@@ -14,6 +14,11 @@ from mmgraph.experiment.tables import Cell
 Row = dict[str, Any]
 
 
+def commit_of(about: Row) -> str:
+    """The commit of a row's environment, ``+`` where files had been changed since."""
+    return about["commit"][:7] + ("+" if about.get("changed_since_commit") else "")
+
+
 @dataclass(frozen=True)
 class Entry:
     """The seeds of one experiment under one protocol."""
