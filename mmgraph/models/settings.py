@@ -28,7 +28,7 @@ NOT_NEGATIVE = {
 }
 NUMBERS = AT_LEAST_ONE | AT_LEAST_ZERO | SHARE | POSITIVE | NOT_NEGATIVE
 # An argument of a shared name that means something else in one class.
-OTHERWISE = {("LightGCNPP", "beta"), ("MENTOR", "hidden")}
+OTHERWISE = {("LightGCNPP", "beta"), ("MENTOR", "hidden"), ("Sequential", "layer")}
 
 
 def check_settings(model: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

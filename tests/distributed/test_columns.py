@@ -234,7 +234,8 @@ def test_an_optimiser_that_reads_rows_and_callbacks_are_refused():
         fit(model, graph, config=FitConfig(optimizer=RowwiseAdagrad()), together=Columns(Alone()))
     with pytest.raises(ValueError, match="callbacks would see one process's columns"):
         fit(model, graph, callbacks=[Callback()], together=Columns(Alone()))
-    assert model.by_columns() == ByColumns({"embedding": 1}, ("l2",))
+    assert model.by_columns() == ByColumns({"embedding": 1}, ("l2",), ((model.edge_types, "sym"),))
+    assert BPRMF(graph).by_columns() == ByColumns({"embedding": 1}, ("l2",))
     assert EASE(graph).by_columns() is None
     assert isinstance(model.head.products, Products)
     assert not isinstance(model.head.products, ColumnProducts)
