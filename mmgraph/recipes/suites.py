@@ -68,8 +68,7 @@ def tiktok_best() -> Suite:
     from mmgraph.recipes import tiktok as recipes
 
     rows = (recipes.ease_features(), recipes.lightgcn(), recipes.smore(), recipes.mgcn(), recipes.freedom())
-    others = (recipes.gume(), recipes.lattice(), recipes.bm3(), recipes.mmgcn())
-    return Suite(name="tiktok-best", experiments=(*rows, *others), seeds=(0, 1, 2))
+    return Suite(name="tiktok-best", experiments=rows, seeds=(0, 1, 2))
 
 
 def gowalla() -> Suite:
