@@ -13,7 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -44,8 +44,9 @@ class Curve:
     """The points of one run's curve."""
 
     def __init__(self, split: Split, stage: Literal["valid", "test"], device: str) -> None:
-        self.split, self.stage, self.device = split, stage, device
-        self.rows: list[dict[str, object]] = []
+        self.split, self.device = split, device
+        self.stage: Literal["valid", "test"] = stage
+        self.rows: list[dict[str, Any]] = []
 
     def judge(self, impl: str, graph: MultimodalGraph, model: Recommender, seconds: float, epochs: int) -> None:
         """Adds a point."""
