@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import signal
 import socket
 import sqlite3
@@ -30,6 +29,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.ops.rows import machine
 from mmgraph import __version__
 from mmgraph.bundle import FoldIn, Manifest, Modality, TowerFacts, load
 from mmgraph.bundle.folder import seal, writing
@@ -691,16 +691,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="mmgraph-serve-") as folder:
             part(report, Path(folder), given.scale)
         report.details[f"{name}, seconds"] = round(time.perf_counter() - began, 1)
-    about = {
-        "mmgraph": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": before,
-        "scale": given.scale,
-        "time": time.time(),
-    }
+    about = machine("cpu") | {"mmgraph": __version__, "load_before": before, "scale": given.scale}
     if given.json:
         given.json.write_text(json.dumps({"about": about, "rows": report.rows, "details": report.details}, indent=1))
     for name, value in report.details.items():
