@@ -42,6 +42,8 @@ from mmgraph.recipes.tiktok.data import tiktok
 from mmgraph.recipes.tiktok.multimodal import (
     bm3,
     cohesion,
+    damrs,
+    diffmm,
     dragon,
     dualgnn,
     freedom,
@@ -54,6 +56,7 @@ from mmgraph.recipes.tiktok.multimodal import (
     mgcn,
     micro,
     mmgcn,
+    mmssl,
     mvgae,
     pgl,
     slmrec,
@@ -114,6 +117,9 @@ MULTIMODAL = (
     mentor,
     cohesion,
     gume,
+    mmssl,
+    diffmm,
+    damrs,
 )
 
 __all__ = ["CLOSED", "COLLABORATIVE", "MULTIMODAL", "lightgcn_bf16", "tiktok"]

@@ -6,10 +6,11 @@ from typing import Any
 
 from mmgraph.experiment import Choice, Experiment, Uniform
 from mmgraph.experiment.space import Range
-from mmgraph.graph import EdgeDrop, JoinKNN, ModalityKNN, UserCoInteraction
+from mmgraph.graph import DenoisedKNN, EdgeDrop, JoinKNN, ModalityKNN, UserCoInteraction, VideoCoInteraction
 from mmgraph.models import (
     BM3,
     COHESION,
+    DAMRS,
     DRAGON,
     FREEDOM,
     GRCN,
@@ -19,10 +20,12 @@ from mmgraph.models import (
     MGCN,
     MICRO,
     MMGCN,
+    MMSSL,
     MVGAE,
     PGL,
     SMORE,
     VBPR,
+    DiffMM,
     DualGNN,
     HeteroMMGCN,
     LGMRec,
@@ -153,3 +156,22 @@ def gume() -> Experiment:
     """GUME."""
     transforms = (*similar(), JoinKNN("agree", "agree"))
     return _trained("gume", GUME, {"l2": 1e-4, "contrast": 0.01}, L2 | CONTRAST, transforms=transforms)
+
+
+def mmssl() -> Experiment:
+    """MMSSL."""
+    space = CONTRAST | _weight(generator=(1e-5, 1e-2), l2=(1e-6, 1e-2))
+    return _trained("mmssl", MMSSL, {"l2": 1e-5, "contrast": 0.03, "generator": 1e-4}, space, rate=5.5e-4)
+
+
+def diffmm() -> Experiment:
+    """DiffMM, the modalities contrasted with each other."""
+    args = {"anchor": "modalities", "l2": 1e-4, "contrast": 1e-2, "inject": 0.1}
+    return _trained("diffmm", DiffMM, args, CONTRAST | _weight(l2=(1e-7, 1e-2), inject=(1e-2, 1.0)))
+
+
+def damrs() -> Experiment:
+    """DA-MRS."""
+    args = {"num_layers": 3, "contrast": 0.01, "align": 0.1}
+    joined = {"transforms": (*SCALED, DenoisedKNN(5), VideoCoInteraction(5))}
+    return _trained("damrs", DAMRS, args, CONTRAST | _weight(align=(1e-2, 10.0)), **joined)
