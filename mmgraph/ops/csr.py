@@ -305,22 +305,25 @@ class CSR:
         if norm not in ("sym", "row"):
             raise ValueError(f"norm must be 'sym', 'row' or None, got {norm!r}")
         weights = self.weights()
-        dtype = self.dtype
-        if weights is None:
-            row_degree = self.degree().to(dtype)
-            col_degree = torch.bincount(self.indices, minlength=self.shape[1]).to(dtype)
-        else:
-            row_degree = weights.new_zeros(self.shape[0]).index_add(0, self.row_indices(), weights)
-            col_degree = weights.new_zeros(self.shape[1]).index_add(0, self.indices, weights)
         symmetric = self.symmetric and norm == "sym"
-        if norm == "row":
-            row_scale, col_scale = _power(row_degree, -1.0), None
-        else:
-            row_scale, col_scale = _power(row_degree, -0.5), _power(col_degree, -0.5)
-            if symmetric:
-                col_scale = row_scale
+        row_scale = _power(self._weighted_degree(weights), -1.0 if norm == "row" else -0.5)
+        col_scale = None
+        if norm == "sym":
+            col_scale = row_scale if symmetric else _power(self._column_degree(weights), -0.5)
         scaled = CSR(self.indptr, self.indices, weights, self.shape, symmetric, row_scale, col_scale, self._pattern)
         return scaled.with_values(scaled.weights(), symmetric) if store else scaled
+
+    def _weighted_degree(self, weights: Tensor | None) -> Tensor:
+        """[R] what the edges of each row weigh together."""
+        if weights is None:
+            return self.degree().to(self.dtype)
+        return weights.new_zeros(self.shape[0]).index_add(0, self.row_indices(), weights)
+
+    def _column_degree(self, weights: Tensor | None) -> Tensor:
+        """[C] the same of each column."""
+        if weights is None:
+            return torch.bincount(self.indices, minlength=self.shape[1]).to(self.dtype)
+        return weights.new_zeros(self.shape[1]).index_add(0, self.indices, weights)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CSR:
         """A copy on another device, or with weights of another type. The transpose is rebuilt there."""
@@ -398,14 +401,15 @@ def _index_dtype(size: int) -> torch.dtype:
 
 
 def offsets(sorted_rows: Tensor, num_rows: int) -> Tensor:
-    """indptr [num_rows + 1] of edges whose rows ascend."""
-    out = torch.zeros(num_rows + 1, dtype=torch.int64, device=sorted_rows.device)
-    torch.cumsum(torch.bincount(sorted_rows, minlength=num_rows), 0, out=out[1:])
-    return out
+    """indptr [num_rows + 1] int64 of edges whose rows ascend.
+
+    One pass, and its size is known before: it can be traced, and on a GPU nothing waits for it (unlike bincount).
+    """
+    return torch._convert_indices_from_coo_to_csr(sorted_rows, num_rows)
 
 
 def _power(degree: Tensor, exponent: float) -> Tensor:
-    if bool((degree < 0).any()):
+    if not torch.compiler.is_compiling() and bool((degree < 0).any()):
         raise ValueError("a node's weighted degree is negative, its normalisation has no meaning")
     return torch.where(degree > 0, degree.clamp(min=torch.finfo(degree.dtype).tiny).pow(exponent), 0.0)
 

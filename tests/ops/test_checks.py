@@ -252,8 +252,8 @@ def test_checks_look_at_no_values_where_there_are_none():
         assert checks.rows(index, 5, "rows").dtype == torch.int64
     meta = torch.empty(2, dtype=torch.int32, device="meta")
     assert checks.rows(meta, 5, "rows", like=meta).device.type == "meta"
-    spmm(A, X)  # the transpose is made once, outside of what is compiled
-    run = torch.compile(lambda rows, x: spmm(A, x, rows=rows), backend="eager", fullgraph=True)
+    fresh = hub_graph()  # its transpose is made in what is compiled
+    run = torch.compile(lambda rows, x: spmm(fresh, x, rows=rows), backend="eager", fullgraph=True)
     assert torch.equal(run(torch.tensor([2, 39]), X + 1), spmm(A, X + 1)[[2, 39]])
 
 

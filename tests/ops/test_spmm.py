@@ -200,9 +200,19 @@ def test_opcheck():
 
 
 def test_spmm_runs_in_a_compiled_function():
-    a, x = hub_graph(), normal(30, 4)
-    compiled = torch.compile(lambda x: spmm(a, x).square().sum(), backend="aot_eager")
-    torch.testing.assert_close(torch.autograd.grad(compiled(x), x), torch.autograd.grad(spmm(a, x).square().sum(), x))
+    fresh, a, x = hub_graph(), hub_graph(), normal(30, 4)
+    assert a.transpose() is a.transpose()
+    compiled = torch.compile(lambda x: spmm(fresh, x).square().sum(), backend="aot_eager", fullgraph=True)
+    for _ in range(2):  # the first call makes the transpose, the second reads it
+        assert torch.equal(torch.autograd.grad(compiled(x), x)[0], torch.autograd.grad(spmm(a, x).square().sum(), x)[0])
+    for made, known in zip(fresh._transposed_pattern(), a._transposed_pattern(), strict=True):
+        assert torch.equal(made, known)
+
+
+def test_a_matrix_is_normalised_in_a_compiled_function():
+    fresh, x = hub_graph().with_values(None), normal(30, 4)
+    compiled = torch.compile(lambda x: spmm(fresh.normalized("row"), x), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), fresh.dense() / fresh.degree().clamp(min=1).unsqueeze(1) @ x)
 
 
 def test_spmm_refuses_sizes_that_do_not_fit():
