@@ -23,7 +23,7 @@ from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
 from mmgraph.experiment.significance import paired_t_test
 from mmgraph.graph import build_graph
 from mmgraph.models import CLCRec, ContentMean, ContentVAE
-from mmgraph.models.cold import ContentModel
+from mmgraph.models.cold.base import ContentModel
 from mmgraph.train import FitConfig, fit
 
 FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "missing-modality.svg"

@@ -43,7 +43,7 @@ class Encoder(ABC):
 
     reads: ClassVar[Reads]
     version: ClassVar[str] = "1"
-    batch_size: int
+    batch_size: int = 32
 
     @property
     @abstractmethod

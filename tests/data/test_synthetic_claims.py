@@ -13,7 +13,7 @@ from mmgraph.evaluate import EvalConfig, evaluate
 from mmgraph.experiment import Experiment, prepare
 from mmgraph.graph import build_graph
 from mmgraph.models import EASE, HeteroMMGCN, Popularity, Recommender
-from mmgraph.models.cold import ContentModel
+from mmgraph.models.cold.base import ContentModel
 from mmgraph.recipes import aigc
 from mmgraph.train import fit
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmgraph.graph.events import Histories
 from mmgraph.graph.samplers import HistoryBatch, HistorySampler
 from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows
-from mmgraph.models.collaborative import LightGCN
+from mmgraph.models.collaborative.lightgcn import LightGCN
 from mmgraph.models.sequential.base import in_blocks, next_video_loss, ordered
 from mmgraph.nn import evaluating
 from mmgraph.nn.heads import Head
