@@ -123,7 +123,8 @@ class ModelContract:
         """An untrained model under seed 0."""
         make = type(self).model
         torch.manual_seed(0)
-        small = {"embedding_dim": 16} if "embedding_dim" in inspect.signature(make).parameters else {}
+        taken = make.arguments() if isinstance(make, type) else inspect.signature(make).parameters
+        small = {"embedding_dim": 16} if "embedding_dim" in taken else {}
         return make(graph, **(small | self.arguments))
 
     def trained(self, graph: MultimodalGraph, epochs: int) -> Recommender:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import random
 import tempfile
 from collections.abc import Callable, Mapping
@@ -115,7 +114,7 @@ def constructors() -> list[Target]:
         kind = getattr(models, name)
         if not (isinstance(kind, type) and issubclass(kind, models.Recommender)) or kind is models.Recommender:
             continue
-        given = inspect.signature(kind).parameters
+        given = kind.arguments()
         domains = {key: _setting(key, given[key].default is None) for key in given if (name, key) not in SETTINGS_APART}
         arguments = {key: domain for key, domain in domains.items() if domain}
         if "modalities" in given:

@@ -193,7 +193,5 @@ class Experiment(Config):
 
 def _arguments(model: type[Recommender]) -> dict[str, inspect.Parameter] | None:
     """The arguments after the graph; None when the class takes any."""
-    parameters = list(inspect.signature(model).parameters.values())[1:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name: p for p in parameters if p.kind is not p.VAR_POSITIONAL}
+    known = model.arguments()
+    return None if any(p.kind is p.VAR_KEYWORD for p in known.values()) else known

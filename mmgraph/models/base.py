@@ -145,16 +145,6 @@ class People:
         return clicks
 
 
-def _defaults(cls: type) -> dict[str, Any]:
-    """What the arguments of a class are when left out, those that it hands on to its bases too."""
-    out: dict[str, Any] = {}
-    for kind in reversed(cls.__mro__):
-        if "__init__" in vars(kind):
-            given = inspect.signature(vars(kind)["__init__"]).parameters.values()
-            out |= {p.name: p.default for p in given if p.default is not p.empty}
-    return out
-
-
 def _each(names: Any) -> Sequence[Any]:
     return list(names) if isinstance(names, Iterable) else [names]
 
@@ -189,11 +179,12 @@ class Recommender(nn.Module):
         """Checks the arguments after the graph and keeps them as ``made_with``, which :func:`mmgraph.save` writes."""
         out = super().__new__(cls)
         names = list(inspect.signature(cls.__init__).parameters)[1:]  # the first is the graph, where there is one
-        given = dict(zip(names, args, strict=False)) | kwargs
-        cls._refuse(names, given)
+        given, known = dict(zip(names, args, strict=False)) | kwargs, cls.arguments()
+        cls._refuse(names, given, known)
         vars(out)["made_with"] = {name: value for name, value in given.items() if name not in names[:1]}
         vars(out)["_num_users"] = getattr(given.get(names[0]) if names else None, "num_users", 0)
-        check_settings(cls.__name__, out.made_with, _defaults(cls))
+        usual = {name: p.default for name, p in known.items() if p.default is not p.empty}
+        check_settings(cls.__name__, out.made_with, usual)
         for name, kind in (("head", Head), ("objective", Objective)):
             value = out.made_with.get(name)
             if value is not None and not isinstance(value, kind):
@@ -204,17 +195,37 @@ class Recommender(nn.Module):
         return out
 
     @classmethod
-    def _refuse(cls, names: list[str], given: dict[str, Any]) -> None:
+    def arguments(cls) -> dict[str, inspect.Parameter]:
+        """What the class takes after the graph: name -> parameter.
+
+        Where its ``__init__`` ends in ``**more``, the keyword arguments of the base that these are handed to are among
+        them. A class that takes anything at all, for no base of its own, has a parameter of kind ``VAR_KEYWORD``.
+        """
+        out: dict[str, inspect.Parameter] = {}
+        for kind in (kind for kind in cls.__mro__ if "__init__" in vars(kind)):
+            if kind is Recommender and out:
+                break
+            given = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
+            own = given[1:] if given and given[0].kind is given[0].POSITIONAL_OR_KEYWORD else given
+            by_name = [p for p in own if p.kind is p.KEYWORD_ONLY or (not out and p.kind is p.POSITIONAL_OR_KEYWORD)]
+            anything = [p for p in own if p.kind is p.VAR_KEYWORD]
+            found = {n: p for n, p in out.items() if p.kind is not p.VAR_KEYWORD}
+            out = found | {p.name: p for p in (*by_name, *anything) if p.name not in found}
+            if not anything:
+                break
+        return out
+
+    @classmethod
+    def _refuse(cls, names: list[str], given: dict[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
         """What is no graph where the graph goes, and a misspelt argument, in words that name the fix."""
         graph = given.get(names[0]) if names else None
         if isinstance(graph, (Split, Dataset)):
             fix = "build_graph(split)" if isinstance(graph, Split) else "build_graph(global_time_split(dataset))"
             raise TypeError(f"{cls.__name__} takes a graph, got a {type(graph).__name__}: give it {fix}")
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             for name in given:
-                if name not in names:
-                    raise TypeError(f"{cls.__name__} has no argument {name!r}{did_you_mean(name, names[1:])}")
+                if name not in known and name not in names[:1]:
+                    raise TypeError(f"{cls.__name__} has no argument {name!r}{did_you_mean(name, list(known))}")
 
     def __repr__(self) -> str:
         """The class, the arguments it was made with, and its size; `print(list(model.children()))` shows the layers."""

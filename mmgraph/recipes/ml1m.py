@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -106,7 +105,7 @@ def masked(model: type[Recommender], needs: Sequence[str] = (), **fields: Any) -
         fields: of the experiment.
     """
     transforms = (ScaleFeatures(), *(step for need in needs for step in PREPARED[need]()))
-    args = {"l2": 1e-4} if "l2" in inspect.signature(model).parameters else {}
+    args = {"l2": 1e-4} if "l2" in model.arguments() else {}
     base: dict[str, Any] = {
         "name": f"ml1m-{model.__name__.lower()}",
         "split": ml1m,

@@ -47,3 +47,30 @@ def test_senseless_settings_are_refused(name, settings):
 
 def test_a_name_that_means_another_thing_in_one_class_is_left_to_it():
     assert zoo.LightGCNPP(twelve_nodes(), beta=-0.1).beta == -0.1
+
+
+def test_what_is_handed_on_to_a_base_is_among_the_arguments():
+    taken = zoo.XSimGCL.arguments()
+    assert taken.keys() >= {"layer", "noise", "temperature", "l2", "edge_types", "objective"}
+    assert "graph" not in taken
+    assert taken["noise"].default == 0.2  # its own, not SimGCL's
+    with pytest.raises(TypeError, match="XSimGCL has no argument 'edge_type'; did you mean 'edge_types'"):
+        zoo.XSimGCL(twelve_nodes(), edge_type=("interacts",))
+    assert "layer" not in zoo.SASRec.arguments()  # which it makes itself
+
+
+def test_a_class_that_takes_anything_is_left_alone():
+    class Anything(zoo.Recommender):
+        def __init__(self, graph, **settings):
+            super().__init__()
+            self.settings = settings
+
+    assert Anything(twelve_nodes(), colour="red").settings == {"colour": "red"}
+    assert [p.kind.name for p in Anything.arguments().values()] == ["VAR_KEYWORD"]
+
+
+def test_an_experiment_is_told_by_the_defaults_of_the_bases_too():
+    from mmgraph.recipes.tiktok import sgl, smore
+
+    assert sgl().arguments()["temperature"] == 0.2
+    assert smore().arguments().keys() >= {"embedding_dim", "num_layers", "dropout", "l2"}

@@ -29,7 +29,7 @@ def full(modalities=("visual", "audio")):
 
 def read(cls, made_from, used=None, **arguments) -> None:
     """Makes the model, and has it read a graph as training and ranking do."""
-    small = {"embedding_dim": 16} if "embedding_dim" in inspect.signature(cls).parameters else {}
+    small = {"embedding_dim": 16} if "embedding_dim" in cls.arguments() else {}
     model = cls(made_from, **small, **arguments)
     graph = made_from if used is None else used
     if model.closed_form:
@@ -74,9 +74,7 @@ def test_a_graph_without_any_modality_is_refused_by_those_that_need_one(cls):
     assert not needs or "modalit" in told, told
 
 
-@pytest.mark.parametrize(
-    "cls", [cls for cls in MODELS if "modalities" in inspect.signature(cls).parameters], ids=lambda c: c.__name__
-)
+@pytest.mark.parametrize("cls", [cls for cls in MODELS if "modalities" in cls.arguments()], ids=lambda c: c.__name__)
 def test_a_modality_that_is_not_there_and_one_of_another_width_are_named(cls):
     told = said(cls, full(), modalities=["smell"])
     assert "smell" in told
