@@ -84,11 +84,12 @@ def test_own_lines_leave_out_words_and_other_models(tmp_path, monkeypatch):
 
 
 def test_what_models_are_made_of():
-    assert shared_blocks(FREEDOM) == ["mmgraph.nn.projection.projections", "mmgraph.ops.propagate"]
+    base = "mmgraph.models.multimodal.base.WithIds"
+    assert shared_blocks(FREEDOM) == [base, "mmgraph.nn.projection.projections", "mmgraph.ops.propagate"]
     assert transforms_named(FREEDOM) == ["EdgeDrop", "ModalityKNN"]
     assert shared_blocks(BPRMF) == ["mmgraph.models.collaborative.lightgcn.LightGCN"]
     assert shared_blocks(LightGCN) == ["mmgraph.losses.embedding_l2", "mmgraph.ops.propagate"]
-    assert "mmgraph.losses.info_nce" in shared_blocks(MENTOR)
+    assert "mmgraph.losses.moment_alignment" in shared_blocks(MENTOR)
     assert shared_blocks(Popularity) == []
 
 

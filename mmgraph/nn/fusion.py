@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -107,6 +107,22 @@ def similar(graph: MultimodalGraph, name: str) -> CSR:
     if ("video", f"similar_{name}", "video") not in graph.edge_types:
         raise ValueError(f"'similar_{name}' edges are read, which this graph lacks: apply ModalityKNN or JoinKNN first")
     return graph.relation(("video", f"similar_{name}", "video"), norm=None)
+
+
+def from_alike(graph: MultimodalGraph, names: Sequence[str], x: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Σ_m S_m x over the ``similar_<m>`` edges of some modalities, [V, D], or ``rows`` of it."""
+    return torch.stack([spmm(similar(graph, m), x, rows=rows) for m in names]).sum(0)
+
+
+def like_minded(graph: MultimodalGraph) -> CSR:
+    """The ``co_watched`` edges, CSR [U, U], weights as the transform made them.
+
+    Raises:
+        ValueError: the graph has none; the message names the transform.
+    """
+    if ("user", "co_watched", "user") not in graph.edge_types:
+        raise ValueError("'co_watched' edges are read, which this graph lacks: apply UserCoInteraction first")
+    return graph.relation("co_watched", norm=None)
 
 
 def users_of(graph: MultimodalGraph) -> CSR:

@@ -16,8 +16,7 @@ LIMIT = 80
 # Longer ones, with why, and how long they may be at most.
 LONGER = {
     "ContentVAE": (105, "a model of this project's own: posterior, prior, cold half and fold-in are one likelihood"),
-    "DiffMM": (100, "22 lines are its arguments, and two alternating losses meet in one step"),
-    "MMSSL": (90, "24 lines are its arguments: six terms with a weight each"),
+    "DiffMM": (90, "18 lines are its arguments, and two alternating losses meet in one step"),
     "Hybrid": (90, "a model of this project's own: parts, weights and their explanation"),
 }
 MODELS = [

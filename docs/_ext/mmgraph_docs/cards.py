@@ -18,7 +18,7 @@ from mmgraph.models import Recommender
 SHARED = ("mmgraph.nn", "mmgraph.losses", "mmgraph.ops", "mmgraph.models")
 # what every model is written with, and no part of any
 PLUMBING = {"Recommender", "Embeddings", "Rows", "ALL", "ByColumns", "People", "CSR", "Norm", "Head", "BLOCK"}
-PLUMBING |= {"batch_rows", "chosen_modalities", "Need", "dense_bytes"}
+PLUMBING |= {"batch_rows", "chosen_modalities", "Need", "dense_bytes", "Common", "Multimodal"}
 FAMILIES = {
     "closed": "In closed form, or solved",
     "cold": "For videos nobody has seen",

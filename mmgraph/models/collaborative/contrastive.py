@@ -32,23 +32,20 @@ class TwoViews(LightGCN):
     """LightGCN with a contrast of weight λ and temperature τ: what SGL, SimGCL and XSimGCL share.
 
     Args:
-        graph, embedding_dim, num_layers: as :class:`LightGCN`.
+        graph, more: as :class:`LightGCN`.
         contrast: λ.
         temperature: τ.
-        more: further arguments of :class:`LightGCN`.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
-        num_layers: int = 3,
         contrast: float = 0.1,
         temperature: float = 0.2,
         **more: Any,
     ) -> None:
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **more)
+        super().__init__(graph, **more)
         self.contrast, self.temperature = contrast, temperature
 
 
@@ -61,7 +58,7 @@ class SGL(TwoViews):
     weights are not these.
 
     Args:
-        graph, embedding_dim, num_layers, contrast, temperature, more: as :class:`TwoViews`.
+        graph, contrast, temperature, more: as :class:`TwoViews`.
     """
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
@@ -90,7 +87,7 @@ class SimGCL(TwoViews):
     https://arxiv.org/abs/2112.08679. Noise: :func:`mmgraph.nn.propagation.noisy`. Three propagations a step.
 
     Args:
-        graph, embedding_dim, num_layers, contrast, more: as :class:`TwoViews`.
+        graph, num_layers, contrast, more: as :class:`TwoViews`.
         noise: ε.
     """
 
@@ -98,15 +95,13 @@ class SimGCL(TwoViews):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 3,
         contrast: float = 0.5,
         noise: float = 0.1,
         **more: Any,
     ) -> None:
         weights = [0.0] + [1.0 / max(num_layers, 1)] * num_layers
-        given = {"contrast": contrast, "layer_weights": weights, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **given)
+        super().__init__(graph, num_layers=num_layers, contrast=contrast, **{"layer_weights": weights, **more})
         self.noise = noise
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
@@ -130,7 +125,7 @@ class XSimGCL(SimGCL):
     https://arxiv.org/abs/2209.02544.
 
     Args:
-        graph, embedding_dim, num_layers, contrast, temperature, noise, more: as :class:`SimGCL`.
+        graph, num_layers, contrast, temperature, noise, more: as :class:`SimGCL`.
         layer: l*, from 1.
 
     Raises:
@@ -141,7 +136,6 @@ class XSimGCL(SimGCL):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 3,
         contrast: float = 0.2,
         temperature: float = 0.15,
@@ -152,7 +146,7 @@ class XSimGCL(SimGCL):
         if not 1 <= layer <= num_layers:
             raise ValueError(f"layer must lie in 1 … {num_layers}, got {layer}")
         given = {"contrast": contrast, "temperature": temperature, "noise": noise, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, **given)
+        super().__init__(graph, num_layers=num_layers, **given)
         self.layer = layer
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:

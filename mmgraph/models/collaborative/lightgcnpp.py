@@ -24,25 +24,22 @@ class LightGCNPP(LightGCN):
     Recommendation", RecSys 2024, https://doi.org/10.1145/3640457.3688176.
 
     Args:
-        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        graph, num_layers, more: as :class:`LightGCN`, of which ``layer_weights`` is not read.
         alpha, beta: powers of the receiving and of the sending node's degree.
         gamma: γ.
-        more: ``edge_types``, ``head``, ``objective``.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
-        l2: float = 1e-4,
         alpha: float = 0.6,
         beta: float = -0.1,
         gamma: float = 0.2,
         **more: Any,
     ) -> None:
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, **more)
+        super().__init__(graph, num_layers=num_layers, **more)
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:

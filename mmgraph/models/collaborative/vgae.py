@@ -31,10 +31,10 @@ class VGAE(LightGCN):
         graph: MultimodalGraph,
         *,
         embedding_dim: int = 64,
-        num_layers: int = 3,
-        l2: float = 1e-4,
         beta: float = 0.01,
         anneal_steps: int = 2000,
+        num_layers: int = 3,
+        l2: float = 1e-4,
     ) -> None:
         head = VAEHead(embedding_dim, beta=beta, anneal_steps=anneal_steps)
         super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, head=head)

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch, PairSampler, Sampler
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import WithIds
 from mmgraph.nn.projection import projections
-from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class BM3(Recommender):
+class BM3(WithIds):
     """BM3: bootstrapped views of users, videos and their content; no negative is ever drawn.
 
     Zhou et al., "Bootstrap Latent Representations for Multi-modal Recommendation", WWW 2023,
@@ -48,11 +48,8 @@ class BM3(Recommender):
         norm: float = 0.1,
         modalities: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, modalities=modalities)
         self.content, self.norm, self.dropout = content, norm, nn.Dropout(dropout)
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         self.predict = nn.Linear(embedding_dim, embedding_dim)
         self.project = projections(graph, self.modalities, embedding_dim)
 
@@ -61,9 +58,7 @@ class BM3(Recommender):
         return Embeddings(*(self.predict(x) for x in self._online(graph, rows)))
 
     def _online(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
-        every = torch.cat([self.user, self.video])
-        out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
-        user, video = rows.split(graph, out)
+        user, video = rows.split(graph, self.propagated(graph, rows))
         return Embeddings(user, video + rows.of_videos(self.video))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Multimodal, user_tables
 from mmgraph.models.multimodal.dualgnn import two_layers
-from mmgraph.nn.fusion import similar
+from mmgraph.nn.fusion import from_alike, like_minded, similar
 from mmgraph.nn.propagation import by_likeness, layers
 from mmgraph.ops import spmm
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class COHESION(Recommender):
+class COHESION(Multimodal):
     """COHESION: early fusion of id and content, refined layers, like videos and like-minded users, and an adaptive BPR.
 
     Xu et al., "COHESION: Composite Graph Convolutional Network with Dual-Stage Fusion for Multimodal Recommendation",
@@ -43,7 +44,7 @@ class COHESION(Recommender):
         modalities: which to use; all of the graph's by default.
 
     Raises:
-        ValueError: no modality, or a graph without those edges.
+        ValueError: no modality, or a graph without ``similar_<m>`` or ``co_watched`` edges.
     """
 
     def __init__(
@@ -56,17 +57,12 @@ class COHESION(Recommender):
         as_coded: bool = False,
         modalities: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
-        self.l2, self.as_coded, self.dim = l2, as_coded, embedding_dim
+        super().__init__(graph, embedding_dim=embedding_dim, modalities=modalities)
+        self.num_layers, self.l2, self.as_coded = num_layers, l2, as_coded
+        like_minded(graph)
         for m in self.modalities:
             similar(graph, m)
-        if ("user", "co_watched", "user") not in graph.edge_types:
-            raise ValueError("COHESION reads 'co_watched' edges, which this graph lacks: apply UserCoInteraction first")
-        blocks = ("id", *self.modalities)
-        self.preference = nn.ParameterDict(
-            {b: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for b in blocks}
-        )
+        self.preference = user_tables(graph, ("id", *self.modalities), embedding_dim)
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
         widths = {m: graph.feature_dims[m] for m in self.modalities}
         self.project = nn.ModuleDict({m: two_layers(m, w, embedding_dim) for m, w in widths.items()})
@@ -79,8 +75,8 @@ class COHESION(Recommender):
             x = x.detach() if self.as_coded and b == "id" else x
             blocks.append(torch.stack(layers(adjacency, x, self.num_layers, by_likeness)[1:]).sum(0))
         user, video = torch.cat(blocks, 1).split([graph.num_users, graph.num_videos])
-        alike = torch.stack([spmm(similar(graph, m), video, rows=rows.video) for m in self.modalities]).sum(0)
-        near = spmm(graph.relation("co_watched", norm=None), user, rows=rows.user)
+        alike = from_alike(graph, self.modalities, video, rows.video)
+        near = spmm(like_minded(graph), user, rows=rows.user)
         return Embeddings(rows.of_users(user) + near, rows.of_videos(video) + alike)
 
     def _block(self, graph: MultimodalGraph, block: str) -> Tensor:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_bpr
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import WithIds
 from mmgraph.nn.fusion import similar
 from mmgraph.ops import CSR, propagate
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Views = dict[str, tuple[Tensor, Tensor]]
 
 
-class DAMRS(Recommender):
+class DAMRS(WithIds):
     """DA-MRS: LightGCN plus ids gathered over graphs of like videos, trained on pairs that it doubts.
 
     Xv et al., "Improving Multi-modal Recommender Systems by Denoising and Aligning Multi-modal Content and User
@@ -52,7 +53,7 @@ class DAMRS(Recommender):
         modalities: which to use; all of the graph's by default.
 
     Raises:
-        ValueError: no modality, or a graph without those edges.
+        ValueError: no modality, or a graph without ``similar_<m>`` or ``watched_with`` edges.
     """
 
     def __init__(
@@ -68,13 +69,10 @@ class DAMRS(Recommender):
         align: float = 1.0,
         modalities: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, modalities=modalities)
         self.num_similar_layers, self.neighbours = num_similar_layers, neighbours
         self.contrast, self.temperature, self.align = contrast, temperature, align
         self._graphs(graph)
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
 
     def _graphs(self, graph: MultimodalGraph) -> dict[str, CSR]:
         if ("video", "watched_with", "video") not in graph.edge_types:
@@ -96,12 +94,10 @@ class DAMRS(Recommender):
 
     def _parts(self, graph: MultimodalGraph, rows: Rows) -> tuple[Embeddings, Tensor, Views]:
         """LightGCN's rows, mean_a h_a at the videos, and the views."""
-        every = torch.cat([self.user, self.video])
-        out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
-        views = self.views(graph)
+        own, views = rows.split(graph, self.propagated(graph, rows)), self.views(graph)
         total = torch.stack([h * here.unsqueeze(1) for h, here in views.values()]).sum(0)
         count = torch.stack([here for _, here in views.values()]).sum(0).unsqueeze(1)
-        return rows.split(graph, out), rows.of_videos(total / count), views
+        return own, rows.of_videos(total / count), views
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +11,19 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairUserBatch, PairUserSampler, Sampler
 from mmgraph.losses import info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.diffusion import GeneratedGraph
 from mmgraph.nn.fusion import present_softmax, user_presence
-from mmgraph.nn.heads import Head
 from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import with_loops
-from mmgraph.objectives import Objective
 from mmgraph.ops import CSR, propagate, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class DiffMM(Recommender):
+class DiffMM(WithIds):
     """DiffMM: each modality's denoiser draws a graph of users and videos, over which content and ids propagate too.
 
     Jiang et al., "DiffMM: Multi-Modal Diffusion Model for Recommendation", ACM MM 2024,
@@ -44,8 +42,7 @@ class DiffMM(Recommender):
     has a row of its own; without, none.) It chose the epoch by recall on test.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         num_layers: l.
         k: videos a user in G_m.
         generated: λ.
@@ -58,15 +55,12 @@ class DiffMM(Recommender):
         anchor: what is contrasted: ``"main"`` with each modality, or ``"modalities"`` among themselves.
         l2: weight of ‖e_u‖² + ‖e_v‖², all rows.
         as_coded: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 1,
         k: int = 1,
         generated: float = 0.2,
@@ -80,20 +74,15 @@ class DiffMM(Recommender):
         anchor: Literal["main", "modalities"] = "main",
         l2: float = 1e-5,
         as_coded: bool = False,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
+        super().__init__(graph, num_layers=num_layers, **more)
         if anchor not in ("main", "modalities"):
             raise ValueError(f"anchor must be 'main' or 'modalities', got {anchor!r}")
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
         self.generated, self.fused, self.inject = generated, fused, inject
         self.contrast, self.temperature, self.anchor = contrast, temperature, anchor
         self.l2, self.as_coded = l2, as_coded
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = projections(graph, self.modalities, embedding_dim)
+        self.project = projections(graph, self.modalities, self.dim)
         self.weight = nn.Parameter(torch.zeros(len(self.modalities))) if len(self.modalities) > 1 else None
         given = (k, dropout, hidden, steps, as_coded, as_coded)
         sizes = graph.num_users, graph.num_videos
@@ -113,10 +102,6 @@ class DiffMM(Recommender):
             return graph.adjacency("interacts")
         return with_loops(graph.adjacency("interacts", norm=None, weighted=False)).normalized("sym")
 
-    def _content(self, graph: MultimodalGraph, modality: str) -> Tensor:
-        feature = graph.features(modality)
-        return self.project[modality](feature.values) * feature.present.unsqueeze(1)
-
     def _layers(self, clicks: CSR, x: Tensor) -> Tensor:
         return propagate(clicks, x, self.num_layers, weights=[1.0] * (self.num_layers + 1))
 
@@ -124,7 +109,7 @@ class DiffMM(Recommender):
         """z, users first and videos after them."""
         clicks, views, present = self._clicks(graph), [], []
         for m, relation in relations.items():
-            own = spmm(clicks, torch.cat([self.user, F.normalize(self._content(graph, m), dim=1)]))
+            own = spmm(clicks, torch.cat([self.user, F.normalize(self.projected(graph, m), dim=1)]))
             ids = spmm(clicks, torch.cat([own[: graph.num_users], self.video]))
             views.append(own + ids + self.generated * spmm(relation, torch.cat([self.user, self.video])))
             here = graph.features(m).present
@@ -144,7 +129,7 @@ class DiffMM(Recommender):
         terms["l2"] = self.l2 * (self.user.square().sum() + self.video.square().sum())
         clicks, views = self._clicks(graph), []
         for m, relation in relations.items():
-            start = spmm(relation, torch.cat([self.user, F.normalize(self._content(graph, m), dim=1)]))
+            start = spmm(relation, torch.cat([self.user, F.normalize(self.projected(graph, m), dim=1)]))
             views.append(self._layers(clicks, start).split(sizes))
         pairs = [(main, v) for v in views] if self.anchor == "main" else list(combinations(views, 2))
         chosen = batch.user.unique(), batch.positive.unique()
@@ -166,7 +151,7 @@ class DiffMM(Recommender):
             here = graph.features(m).present
             wanted = (clean * here) @ self.video.detach()
             noise.append(term)
-            content.append((guess @ self._content(graph, m).detach() - wanted).square().mean())
+            content.append((guess @ self.projected(graph, m).detach() - wanted).square().mean())
             if self.training:
                 generator.redraw(users, clicks, here)  # type: ignore[operator]
         return {"diffusion": torch.stack(noise).sum(), "injection": self.inject * torch.stack(content).sum()}

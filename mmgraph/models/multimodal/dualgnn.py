@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +10,17 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
-from mmgraph.nn.fusion import present_softmax, similar, user_presence
-from mmgraph.nn.heads import Head
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
+from mmgraph.nn.fusion import from_alike, like_minded, present_softmax, user_presence
 from mmgraph.nn.projection import FeatureLinear
-from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class DualGNN(Recommender):
+class DualGNN(Multimodal):
     """DualGNN: content propagated over the click graph a modality, weighed by each user, then over like-minded users.
 
     Wang et al., "DualGNN: Dual Graph Neural Network for Multimedia Recommendation", TMM 2021,
@@ -35,12 +33,10 @@ class DualGNN(Recommender):
     fresh.
 
     Args:
-        graph: gives U, V and the features' widths; must have ``co_watched`` edges.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`; must have
+            ``co_watched`` edges.
         l2: weight of ½‖the batch's rows‖² / B.
         as_coded: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
 
     Raises:
         ValueError: no modality, or a graph without ``co_watched`` edges.
@@ -50,22 +46,16 @@ class DualGNN(Recommender):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         l2: float = 1e-4,
         as_coded: bool = False,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.l2, self.as_coded = chosen_modalities(graph, modalities), l2, as_coded
-        if ("user", "co_watched", "user") not in graph.edge_types:
-            raise ValueError(f"{type(self).__name__} reads 'co_watched' edges: apply UserCoInteraction first")
-        self.preference = nn.ParameterDict(
-            {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
-        )
+        super().__init__(graph, **more)
+        self.l2, self.as_coded = l2, as_coded
+        like_minded(graph)
+        self.preference = user_tables(graph, self.modalities, self.dim)
         widths = {m: graph.feature_dims[m] for m in self.modalities}
-        self.project = nn.ModuleDict({m: two_layers(m, w, embedding_dim) for m, w in widths.items()})
+        self.project = nn.ModuleDict({m: two_layers(m, w, self.dim) for m, w in widths.items()})
         count = len(self.modalities)
         self.weight = nn.Parameter(0.1 * torch.randn(graph.num_users, count) + as_coded / count)
 
@@ -73,17 +63,18 @@ class DualGNN(Recommender):
         """user [U, D], video [V, D], or rows of them."""
         users, videos = self.views(graph)
         video = torch.stack(list(videos.values())).sum(0)
+        return Embeddings(self._users(graph, users, rows), rows.of_videos(video))
+
+    def _users(self, graph: MultimodalGraph, users: dict[str, Tensor], rows: Rows) -> Tensor:
+        """Their modalities mixed, and the same of the like-minded users."""
         user = self.mixed(graph, users)
-        near = spmm(graph.relation("co_watched", norm=None), user, rows=rows.user)
-        return Embeddings(rows.of_users(user) + near, rows.of_videos(video))
+        return rows.of_users(user) + spmm(like_minded(graph), user, rows=rows.user)
 
     def views(self, graph: MultimodalGraph) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """h_m of users [U, D] and of videos [V, D]."""
         users, videos = {}, {}
         for m in self.modalities:
-            feature = graph.features(m)
-            content = self.project[m](feature.values) * feature.present.unsqueeze(1)
-            x = F.normalize(torch.cat([self.preference[m], content]), dim=1)
+            x = F.normalize(torch.cat([self.preference[m], self.projected(graph, m)]), dim=1)
             out = propagate(graph.adjacency("interacts"), x, 2, weights=[1.0, 1.0, 1.0])
             users[m], videos[m] = out.split([graph.num_users, graph.num_videos])
         return users, videos
@@ -120,18 +111,15 @@ class DRAGON(DualGNN):
     is taken once, at the start: ``as_coded``.
 
     Args:
-        graph, embedding_dim, l2, as_coded, modalities, head, objective: as :class:`DualGNN`; must have the
-            ``similar_<m>`` edges too. Rows are M · D wide.
+        graph, l2, as_coded, more: as :class:`DualGNN`; must have the ``similar_<m>`` edges too. Rows are M · D wide.
     """
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, M · D], video [V, M · D], or rows of them."""
         users, videos = self.views(graph)
         video = torch.cat(list(videos.values()), 1)
-        alike = torch.stack([spmm(similar(graph, m), video, rows=rows.video) for m in self.modalities]).sum(0)
-        user = self.mixed(graph, users)
-        near = spmm(graph.relation("co_watched", norm=None), user, rows=rows.user)
-        return Embeddings(rows.of_users(user) + near, rows.of_videos(video) + alike)
+        alike = from_alike(graph, self.modalities, video, rows.video)
+        return Embeddings(self._users(graph, users, rows), rows.of_videos(video) + alike)
 
     def mixed(self, graph: MultimodalGraph, users: dict[str, Tensor]) -> Tensor:
         """[w_um h_um]_m, [U, M · D]."""

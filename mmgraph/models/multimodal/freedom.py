@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
-from mmgraph.nn.heads import Head
+from mmgraph.models.base import ALL, ByColumns, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import EdgeType, MultimodalGraph
 
 
-class FREEDOM(Recommender):
+class FREEDOM(WithIds):
     """FREEDOM: LightGCN on the user–video graph plus propagation over a frozen kNN graph of the videos' features.
 
     Zhou and Shen, "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation",
@@ -37,15 +36,12 @@ class FREEDOM(Recommender):
     code, features stay as they are (there they are trained too); a pair lacking a modality is left out of its term.
 
     Args:
-        graph: gives U, V and the features' widths; must have the ``similar_<modality>`` edges.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective`` (of L_bpr(u, v)): as
+            :class:`Multimodal`; must have the ``similar_<modality>`` edges.
         num_layers: of the user–video graph.
         num_similar_layers: L.
         content: λ; 0 leaves the terms out.
-        modalities: which to use; all of the graph's by default.
         edge_types: what the user–video graph is made of; ``("interacts", ("video", "belongs_to", "tag"))`` reads tags.
-        head: a head other than the dot product, for L_bpr(u, v).
-        objective: one other than BPR for L_bpr(u, v).
 
     Raises:
         ValueError: no modality to work with, or one without its ``similar_`` edges.
@@ -55,29 +51,23 @@ class FREEDOM(Recommender):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         num_similar_layers: int = 1,
         content: float = 1e-3,
-        modalities: Sequence[str] | None = None,
         edge_types: Sequence[EdgeType | str] = ("interacts",),
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.content = chosen_modalities(graph, modalities), content
-        self.num_layers, self.num_similar_layers = num_layers, num_similar_layers
+        super().__init__(graph, num_layers=num_layers, **more)
+        self.num_similar_layers, self.content = num_similar_layers, content
         self.similar = [("video", f"similar_{m}", "video") for m in self.modalities]
         if missing := [r for _, r, _ in self.similar if ("video", r, "video") not in graph.edge_types]:
             raise ValueError(f"FREEDOM reads {missing}, which this graph lacks: apply ModalityKNN first")
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         self.edge_types = list(edge_types)
         types = [t for t in graph.offsets(self.edge_types) if t not in ("user", "video")]
-        made = {t: torch.empty(int(graph[t].num_nodes), embedding_dim) for t in types}
+        made = {t: torch.empty(int(graph[t].num_nodes), self.dim) for t in types}
         self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_uniform_(table)) for t, table in made.items()})
         # no bias: it would cancel in BPR
-        self.project = projections(graph, self.modalities if content else [], embedding_dim, bias=False)
+        self.project = projections(graph, self.modalities if content else [], self.dim, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """User [U, D], video [V, D], or the rows of them (all that the last layer of either graph computes)."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
-from mmgraph.nn.heads import Head
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
 from mmgraph.ops import attend, edge_dot, segment_softmax, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class GRCN(Recommender):
+class GRCN(Multimodal):
     """GRCN: users' prototypes by routing over their videos' content; edges pruned softly by affinity; ids propagated.
 
     Wei et al., "Graph-Refined Convolutional Network for Multimedia Recommendation with Implicit Feedback", ACM MM 2020,
@@ -33,37 +31,28 @@ class GRCN(Recommender):
     leaves them where they were: ``as_coded``. A modality that the video of an edge lacks does not enter its maximum.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         routings: as above.
         l2: λ.
         as_coded: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         routings: int = 3,
         l2: float = 1e-4,
         as_coded: bool = False,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.routings = chosen_modalities(graph, modalities), 0 if as_coded else routings
-        self.l2 = l2
+        super().__init__(graph, **more)
+        self.routings, self.l2 = 0 if as_coded else routings, l2
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, embedding_dim)))
+        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim)))
         self.confidence = nn.Parameter(nn.init.xavier_normal_(torch.rand(nodes, len(self.modalities))).abs_())
-        self.preference = nn.ParameterDict(
-            {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
-        )
-        self.project = projections(graph, self.modalities, embedding_dim)
+        self.preference = user_tables(graph, self.modalities, self.dim)
+        self.project = projections(graph, self.modalities, self.dim)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, (M + 1) D], video [V, (M + 1) D], or rows of them."""

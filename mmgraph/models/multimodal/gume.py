@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce, moment_alignment
-from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
-from mmgraph.models.multimodal.mgcn import MGCN, gathered
+from mmgraph.models.base import Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.mgcn import MGCN
 from mmgraph.nn.propagation import layers, noisy
-from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -30,14 +28,12 @@ class GUME(MGCN):
     for agreement of both lists of two modalities; with more, of at least two.
 
     Args:
-        graph, embedding_dim, num_layers, l2, modalities: as :class:`MGCN`; must have ``similar_agree`` edges too.
-        contrast: bm.
-        temperature: its τ.
+        graph: as :class:`MGCN`; must have ``similar_agree`` edges too.
+        num_layers, l2, more: as :class:`MGCN`, whose ``contrast`` is bm.
         user: um.
         user_temperature: its τ.
         moments: vt.
         noise: length of the noise.
-        more: further arguments of :class:`MGCN`.
     """
 
     edges = ("interacts", ("video", "similar_agree", "video"))
@@ -46,33 +42,21 @@ class GUME(MGCN):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 3,
-        contrast: float = 0.01,
-        temperature: float = 0.2,
         user: float = 0.01,
         user_temperature: float = 0.1,
         moments: float = 0.01,
         noise: float = 0.1,
         l2: float = 1e-5,
-        modalities: Sequence[str] | None = None,
         **more: Any,
     ) -> None:
-        given = {"num_layers": num_layers, "contrast": contrast, "temperature": temperature, "l2": l2, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, modalities=modalities, **given)
+        super().__init__(graph, num_layers=num_layers, l2=l2, **more)
         if ("video", "similar_agree", "video") not in graph.edge_types:
             raise ValueError('GUME reads "similar_agree" edges: apply JoinKNN("agree", "agree") first')
         self.user_weight, self.user_temperature, self.moments, self.noise = user, user_temperature, moments, noise
         self.extended = nn.ParameterDict(
-            {m: nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
+            {m: nn.init.xavier_uniform_(torch.empty(graph.num_users, self.dim)) for m in self.modalities}
         )
-
-    def views(self, graph: MultimodalGraph, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
-        """e and side, users first and videos after them, at the rows."""
-        every = torch.cat([self.user, self.video])
-        ids = propagate(graph.adjacency(self.edges), every, self.num_layers, rows=rows.stacked(graph))
-        content = {m: self._content(graph, m) for m in self.modalities}
-        return ids, self.side(ids, *gathered(graph, content, self.modalities, rows))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """MGCN's terms, ``user``, ``moments`` and ``extended``."""
@@ -80,11 +64,7 @@ class GUME(MGCN):
         ids, side = self.views(graph, rows)
         emb, own, beside = (rows.split(graph, t) for t in (ids + side, ids, side))
         terms = self.ranking_loss(graph, emb, rows, at)
-        chosen = at.positive.unique()
-        terms["contrast"] = self.contrast * (
-            info_nce(beside.user, own.user, self.temperature)
-            + info_nce(beside.video[chosen], own.video[chosen], self.temperature)
-        )
+        terms["contrast"] = self.contrast * self._agreement(beside, own, at)
         content = {m: self._content(graph, m) for m in self.modalities}
         plain, first, second = (self._extended(graph, content, rows, draw) for draw in (False, True, True))
         terms["user"] = self.user_weight * (

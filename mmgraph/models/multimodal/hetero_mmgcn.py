@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +11,17 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import alignment, embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities, pad_rows
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows, pad_rows
+from mmgraph.models.multimodal.base import Common, Multimodal
 from mmgraph.nn.conv import RelationConv
 from mmgraph.nn.frames import TemporalConv
-from mmgraph.nn.heads import Head
 from mmgraph.nn.projection import FeatureLinear
-from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class HeteroMMGCN(Recommender):
+class HeteroMMGCN(Multimodal):
     """MMGCN on one heterogeneous graph: users, videos and modality nodes, a weight matrix a relation.
 
     h_v^{l+1} = LReLU( W_0^l h_v + Σ_r Σ_{u∈N_r(v)} W_r^l h_u / c_vu ),  c_vu = sqrt(|N_r(v)| |N_r(u)|);  a node's
@@ -35,18 +34,14 @@ class HeteroMMGCN(Recommender):
     node with no edge is 0.
 
     Args:
-        graph: gives node counts and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         num_layers: K.
         align: λ; 0 leaves the term out.
         align_kind: form of L_align.
         l2: weight of the L2 of the batch's user and video rows.
-        modalities: which to use; all of the graph's by default.
         entities: entity types to read too (``"tag"``, ``"creator"``), each with a table of embeddings.
         frames: modality -> T, where its features are T frame vectors one after the other (``extract(…,
             frames="flat")``): read by :class:`mmgraph.nn.TemporalConv`, the others by a linear map.
-        head: a head other than the dot product.
-        objective: one other than BPR.
 
     Raises:
         ValueError: no modality to work with, or an entity type that the graph does not have; frames of a modality that
@@ -57,26 +52,22 @@ class HeteroMMGCN(Recommender):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         align: float = 0.1,
         align_kind: str = "info_nce",
         l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
         entities: Sequence[str] = (),
         frames: Mapping[str, int] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities = chosen_modalities(graph, modalities)
+        super().__init__(graph, **more)
         if unknown := [t for t in entities if t not in graph.entity_types]:
             raise ValueError(f"entities {unknown} asked for, but this graph has {graph.entity_types}")
         clips = dict(frames or {})
         if unknown := sorted(clips.keys() - set(self.modalities)):
             raise ValueError(f"frames of {unknown} given, but the model reads {self.modalities}")
         self.align, self.align_kind, self.l2 = align, align_kind, l2
-        dim = embedding_dim
+        dim = self.dim
         self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, dim)))
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, dim)))
         widths = {m: graph.feature_dims[m] for m in self.modalities}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +10,18 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import SoftmaxFusion, present_softmax, similar
-from mmgraph.nn.heads import Head
 from mmgraph.nn.item_graph import like_edges, row_normalised
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
-from mmgraph.ops import propagate, spmm
+from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class LATTICE(Recommender):
+class LATTICE(WithIds):
     """LATTICE: videos gather over a graph of like videos, a mixture of their features' and a learned one.
 
     Zhang et al., "Mining Latent Structures for Multimedia Recommendation", ACM MM 2021,
@@ -35,49 +33,39 @@ class LATTICE(Recommender):
     fixed after, so that P and w get one gradient an epoch, and trains the raw features.
 
     Args:
-        graph: gives U, V and the features' widths; must have the ``similar_<m>`` edges.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`; must have the
+            ``similar_<m>`` edges.
         num_layers: of LightGCN.
         raw: λ.
         k: neighbours in the learned graph.
         feature_dim: width of P_m f_m.
         l2: weight of ½‖the batch's rows‖² / B.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         raw: float = 0.9,
         k: int = 10,
         feature_dim: int = 64,
         l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        super().__init__(graph, num_layers=num_layers, **more)
         self.raw, self.k, self.l2 = raw, k, l2
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         for m in self.modalities:
             similar(graph, m)
         self.project = projections(graph, self.modalities, feature_dim)
-        self._make_fusion(embedding_dim)
+        self._make_fusion(self.dim)
 
     def _make_fusion(self, dim: int) -> None:
         self.weight = nn.Parameter(torch.zeros(len(self.modalities))) if len(self.modalities) > 1 else None
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them."""
-        every = torch.cat([self.user, self.video])
-        out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
-        user, video = rows.split(graph, out)
+        user, video = rows.split(graph, self.propagated(graph, rows))
         return Embeddings(user, video + F.normalize(rows.of_videos(self.alike(graph)), dim=1))
 
     def alike(self, graph: MultimodalGraph) -> Tensor:
@@ -115,7 +103,7 @@ class MICRO(LATTICE):
     interactions.
 
     Args:
-        graph, embedding_dim, num_layers, raw, k, feature_dim, l2, modalities, head, objective: as :class:`LATTICE`.
+        graph, l2, more: as :class:`LATTICE`.
         contrast: β.
         temperature: τ.
     """
@@ -124,21 +112,12 @@ class MICRO(LATTICE):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
-        num_layers: int = 2,
-        raw: float = 0.9,
-        k: int = 10,
-        feature_dim: int = 64,
         l2: float = 1e-5,
         contrast: float = 0.03,
         temperature: float = 0.5,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Any,
     ) -> None:
-        given = {"num_layers": num_layers, "raw": raw, "k": k, "feature_dim": feature_dim, "l2": l2}
-        given |= {"modalities": modalities, "head": head, "objective": objective}
-        super().__init__(graph, embedding_dim=embedding_dim, **given)  # type: ignore[arg-type]
+        super().__init__(graph, l2=l2, **more)
         self.contrast, self.temperature = contrast, temperature
 
     def _make_fusion(self, dim: int) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +10,17 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import users_of
-from mmgraph.nn.heads import Head
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
 from mmgraph.ops import propagate, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class LGMRec(Recommender):
+class LGMRec(WithIds):
     """LGMRec: ids and content over the click graph, and hyperedges that join users and videos of a trait.
 
     Guo et al., "LGMRec: Local and Global Graph Learning for Multimodal Recommendation", AAAI 2024,
@@ -35,8 +33,7 @@ class LGMRec(Recommender):
     lists are random); here a ranking is a function of the weights. A video that lacks m is in none of m's hyperedges.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         num_layers: of LightGCN.
         content_layers: L.
         hyperedges: how many a modality.
@@ -48,15 +45,12 @@ class LGMRec(Recommender):
         contrast_temperature: of the InfoNCE.
         l2: weight of ½‖the batch's rows‖² / B.
         as_coded: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         content_layers: int = 2,
         hyperedges: int = 4,
@@ -68,18 +62,13 @@ class LGMRec(Recommender):
         contrast_temperature: float = 0.2,
         l2: float = 1e-6,
         as_coded: bool = False,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        super().__init__(graph, num_layers=num_layers, **more)
         self.content_layers, self.hyper_layers, self.hyper = content_layers, hyper_layers, hyper
         self.dropout, self.temperature, self.as_coded = nn.Dropout(dropout), temperature, as_coded
         self.contrast, self.contrast_temperature, self.l2 = contrast, contrast_temperature, l2
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = projections(graph, self.modalities, embedding_dim, bias=False)
+        self.project = projections(graph, self.modalities, self.dim, bias=False)
         self.trait = projections(graph, self.modalities, hyperedges, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
@@ -87,8 +76,7 @@ class LGMRec(Recommender):
         return self._encode(graph, rows)[0]
 
     def _encode(self, graph: MultimodalGraph, rows: Rows) -> tuple[Embeddings, list[Embeddings]]:
-        adjacency, every = graph.adjacency("interacts"), torch.cat([self.user, self.video])
-        ids = propagate(adjacency, every, self.num_layers)
+        adjacency, ids = graph.adjacency("interacts"), self.propagated(graph)
         last = [0.0] * self.content_layers + [1.0]
         content, globe = 0.0, []
         own = ids.split([graph.num_users, graph.num_videos])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import info_nce, moment_alignment
+from mmgraph.losses import moment_alignment
 from mmgraph.models.base import Rows
+from mmgraph.models.collaborative.contrastive import contrast as two_views
 from mmgraph.models.multimodal.dualgnn import DRAGON
 from mmgraph.nn.propagation import layers, noisy
 from mmgraph.ops import propagate
@@ -33,21 +33,19 @@ class MENTOR(DRAGON):
     ``as_coded`` leaves it out.
 
     Args:
-        graph, embedding_dim, l2, as_coded, modalities: as :class:`DRAGON`.
+        graph, l2, as_coded, more: as :class:`DRAGON`.
         align: a.
         contrast: weight of the noise term.
         temperature: its τ.
         noise: length of the noise.
         mask: g.
         hidden: share of the features hidden.
-        more: further arguments of :class:`DRAGON`.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         l2: float = 1e-3,
         as_coded: bool = False,
         align: float = 0.1,
@@ -56,16 +54,14 @@ class MENTOR(DRAGON):
         noise: float = 0.1,
         mask: float = 1e-3,
         hidden: float = 0.5,
-        modalities: Sequence[str] | None = None,
         **more: Any,
     ) -> None:
-        given = {"l2": l2, "as_coded": as_coded, "modalities": modalities, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, **given)
+        super().__init__(graph, l2=l2, as_coded=as_coded, **more)
         self.align, self.contrast, self.temperature, self.noise = align, contrast, temperature, noise
         self.mask, self.hidden = 0.0 if as_coded else mask, nn.Dropout(hidden)
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, embedding_dim))) if align else None
-        self.predict = nn.Linear(embedding_dim, embedding_dim) if self.mask else None
+        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim))) if align else None
+        self.predict = nn.Linear(self.dim, self.dim) if self.mask else None
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`DRAGON`'s terms, ``align``, ``noise`` and ``mask``."""
@@ -84,9 +80,7 @@ class MENTOR(DRAGON):
         plain = [F.embedding(at, torch.cat([users[m], videos[m]])) for m in self.modalities]  # type: ignore[arg-type]
         drawn = [sum(layers(adjacency, self._start(graph, m), 2, noisy(self.noise), at)) for m in self.modalities]
         first, second = (rows.split(graph, torch.stack(x).mean(0)) for x in (plain, drawn))  # type: ignore[arg-type]
-        terms["noise"] = self.contrast * (
-            info_nce(first.user, second.user, self.temperature) + info_nce(first.video, second.video, self.temperature)
-        )
+        terms["noise"] = self.contrast * two_views(first, second, self.temperature)
         if self.predict is not None:
             masked = [propagate(adjacency, self._start(graph, m, self.hidden), 2, rows=at) for m in self.modalities]
             guess, target = self.predict(torch.stack(masked).mean(0)), torch.stack(plain).mean(0).detach()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2, info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.losses import embedding_l2
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.collaborative.contrastive import contrast
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import Purifier, SoftmaxFusion, similar, user_presence, users_of
-from mmgraph.nn.heads import Head
-from mmgraph.objectives import Objective
-from mmgraph.ops import propagate, spmm
+from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
-    from mmgraph.graph.multimodal import MultimodalGraph
+    from mmgraph.graph.multimodal import EdgeType, MultimodalGraph
 
 
-class MGCN(Recommender):
+class MGCN(WithIds):
     """MGCN: ids propagated over who watched what, plus a side view made of purified content.
 
     Yu et al., "Multi-View Graph Convolutional Network for Multimedia Recommendation", ACM MM 2023,
@@ -33,42 +33,36 @@ class MGCN(Recommender):
     whatever M, and trains the raw features, which stay as they are here.
 
     Args:
-        graph: gives U, V and the features' widths; must have the ``similar_<m>`` edges.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`; must have the
+            ``similar_<m>`` edges.
         num_layers: of LightGCN.
         contrast: β.
         temperature: τ.
         l2: weight of ½‖the batch's rows‖² / B.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
 
     Raises:
         ValueError: no modality to work with, or one without its ``similar_`` edges.
     """
 
+    edges: ClassVar[Sequence[EdgeType | str]] = ("interacts",)
+
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         contrast: float = 0.01,
         temperature: float = 0.2,
         l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        super().__init__(graph, num_layers=num_layers, **more)
         self.contrast, self.temperature, self.l2 = contrast, temperature, l2
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         for m in self.modalities:
             similar(graph, m)
-        self.purify = nn.ModuleDict({m: Purifier(graph.feature_dims[m], embedding_dim, m) for m in self.modalities})
-        self.prefer = nn.ModuleDict({m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities})
-        self.fuse = SoftmaxFusion(embedding_dim)
+        self.purify = nn.ModuleDict({m: Purifier(graph.feature_dims[m], self.dim, m) for m in self.modalities})
+        self.prefer = nn.ModuleDict({m: nn.Linear(self.dim, self.dim) for m in self.modalities})
+        self.fuse = SoftmaxFusion(self.dim)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them."""
@@ -77,9 +71,7 @@ class MGCN(Recommender):
 
     def views(self, graph: MultimodalGraph, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
         """e and side, users first and videos after them, at the rows."""
-        ids = propagate(
-            graph.adjacency("interacts"), torch.cat([self.user, self.video]), self.num_layers, rows=rows.stacked(graph)
-        )
+        ids = self.propagated(graph, rows, self.edges)
         content = {m: self._content(graph, m) for m in self.modalities}
         return ids, self.side(ids, *gathered(graph, content, self.modalities, rows))
 
@@ -99,13 +91,14 @@ class MGCN(Recommender):
         ids, side = self.views(graph, rows)
         emb = rows.split(graph, ids + side)
         terms = self.ranking_loss(graph, emb, rows, at)
-        first, second = rows.split(graph, side), rows.split(graph, ids)
-        chosen = at.positive.unique()
-        terms["contrast"] = self.contrast * (
-            info_nce(first.user, second.user, self.temperature)
-            + info_nce(first.video[chosen], second.video[chosen], self.temperature)
-        )
+        terms["contrast"] = self.contrast * self._agreement(rows.split(graph, side), rows.split(graph, ids), at)
         return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *emb)}
+
+    def _agreement(self, side: Embeddings, ids: Embeddings, at: PairBatch) -> Tensor:
+        """InfoNCE of the side view and the ids, of the batch's users and of the videos that they chose."""
+        chosen = at.positive.unique()
+        first, second = (Embeddings(view.user, view.video[chosen]) for view in (side, ids))
+        return contrast(first, second, self.temperature)
 
 
 def gathered(

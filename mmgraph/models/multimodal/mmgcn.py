@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +10,16 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
 from mmgraph.nn.conv import ModalityConv
-from mmgraph.nn.heads import Head
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class MMGCN(Recommender):
+class MMGCN(Multimodal):
     """MMGCN as in the paper: one user–video graph a modality, the modalities' results averaged.
 
     Wei et al., "MMGCN: Multi-modal Graph Convolution Network for Personalized Recommendation of Micro-video",
@@ -33,14 +31,10 @@ class MMGCN(Recommender):
     here they are. A video without modality m starts as 0 in m's graph.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D, the width of every layer.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         num_layers: at least 1.
         concat: the paper's concatenation in place of addition in each layer.
         l2: weight of the L2 term.
-        modalities: which to use; all of the graph's by default.
-        head: a head other than the dot product.
-        objective: one other than BPR.
 
     Raises:
         ValueError: no modality to work with.
@@ -50,26 +44,20 @@ class MMGCN(Recommender):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         concat: bool = False,
         l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities = chosen_modalities(graph, modalities)
+        super().__init__(graph, **more)
         self.l2 = l2
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, embedding_dim)))
-        self.preference = nn.ParameterDict(
-            {m: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for m in self.modalities}
-        )
-        self.project = projections(graph, self.modalities, embedding_dim)
+        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim)))
+        self.preference = user_tables(graph, self.modalities, self.dim)
+        self.project = projections(graph, self.modalities, self.dim)
         self.convs = nn.ModuleDict(
             {
-                m: nn.ModuleList(ModalityConv(embedding_dim, embedding_dim, concat) for _ in range(num_layers))
+                m: nn.ModuleList(ModalityConv(self.dim, self.dim, concat) for _ in range(num_layers))
                 for m in self.modalities
             }
         )
@@ -80,9 +68,7 @@ class MMGCN(Recommender):
         stacked = rows.stacked(graph)
         views = []
         for m in self.modalities:
-            feature = graph.features(m)
-            content = self.project[m](feature.values) * feature.present.unsqueeze(1)
-            x = F.normalize(torch.cat([self.preference[m], content]), dim=1)
+            x = F.normalize(torch.cat([self.preference[m], self.projected(graph, m)]), dim=1)
             *first, last = self.convs[m].children()
             for conv in first:
                 x = conv(x, self.identity, adjacency)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +10,13 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.critic import Critic, gumbel_rows
 from mmgraph.nn.fusion import ModalityAttention, user_presence
-from mmgraph.nn.heads import Head
 from mmgraph.nn.item_graph import nearest_pairs
 from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import half_normalised, one_sided_mean
-from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class Parts(NamedTuple):
     ids: dict[str, Embeddings]
 
 
-class MMSSL(Recommender):
+class MMSSL(WithIds):
     """MMSSL: content passed between users and videos, ids passed over the relations that the content suggests.
 
     Wei et al., "Multi-Modal Self-Supervised Learning for Recommendation", WWW 2023, https://arxiv.org/abs/2302.10632.
@@ -52,11 +50,10 @@ class MMSSL(Recommender):
     anew in each step from the weights; nothing is kept from one to the next.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D, a multiple of ``num_heads``.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         num_layers: of ids.
         k: videos a user in G_m.
-        num_heads: of the attention.
+        num_heads: of the attention; D is a multiple of it.
         ids: η.
         content: ω.
         dropout: of the projected features.
@@ -67,15 +64,12 @@ class MMSSL(Recommender):
         l2: weight of ½‖the batch's rows‖² / B.
         feature_l2: weight of ½ Σ‖f^m‖² / V.
         as_coded: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         k: int = 10,
         num_heads: int = 4,
@@ -91,19 +85,14 @@ class MMSSL(Recommender):
         l2: float = 1e-5,
         feature_l2: float = 1e-5,
         as_coded: bool = False,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.num_layers, self.k = chosen_modalities(graph, modalities), num_layers, k
-        self.ids, self.content, self.contrast, self.temperature = ids, content, contrast, temperature
+        super().__init__(graph, num_layers=num_layers, **more)
+        self.k, self.ids, self.content, self.contrast, self.temperature = k, ids, content, contrast, temperature
         self.generator, self.real_temperature, self.noise, self.scale = generator, real_temperature, noise, scale
         self.l2, self.feature_l2, self.as_coded, self.dropout = l2, feature_l2, as_coded, nn.Dropout(dropout)
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
-        self.project = projections(graph, self.modalities, embedding_dim)
-        self.attend = None if as_coded else ModalityAttention(embedding_dim, num_heads)
+        self.project = projections(graph, self.modalities, self.dim)
+        self.attend = None if as_coded else ModalityAttention(self.dim, num_heads)
         self.critic = Critic(graph.num_videos)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:

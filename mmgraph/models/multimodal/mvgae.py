@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import kl_gaussian
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Multimodal, user_tables
 from mmgraph.nn.fusion import user_presence
 from mmgraph.nn.projection import projections
 from mmgraph.nn.vae import LOG_VAR_RANGE, product_of_experts, reparameterise
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FLAT = 10.0  # ln of the prior's variance: as good as no prior among the experts
 
 
-class MVGAE(Recommender):
+class MVGAE(Multimodal):
     """MVGAE: graph autoencoders, one a modality and one of ids, joined as a product of experts.
 
     Yi and Chen, "Multi-modal Variational Graph Auto-encoder for Recommendation Systems", TMM 2021,
@@ -55,13 +56,11 @@ class MVGAE(Recommender):
         modalities: Sequence[str] | None = None,
         objective: Objective | None = None,
     ) -> None:
-        super().__init__(objective=objective)
-        self.modalities, self.beta, self.noise = chosen_modalities(graph, modalities), beta, noise
+        super().__init__(graph, embedding_dim=embedding_dim, modalities=modalities, objective=objective)
+        self.beta, self.noise = beta, noise
         experts = ("id", *self.modalities)
         self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
-        self.preference = nn.ParameterDict(
-            {e: nn.init.xavier_normal_(torch.empty(graph.num_users, embedding_dim)) for e in experts}
-        )
+        self.preference = user_tables(graph, experts, embedding_dim)
         self.project = projections(graph, self.modalities, embedding_dim)
         layer = {e: nn.Linear(embedding_dim, embedding_dim) for e in experts}
         self.hidden = nn.ModuleDict(layer)
@@ -80,8 +79,7 @@ class MVGAE(Recommender):
         for e, user in self.preference.items():
             video, here = self.video, torch.ones(graph.num_videos, dtype=torch.bool, device=user.device)
             if e != "id":
-                feature = graph.features(e)
-                video, here = self.project[e](feature.values) * feature.present.unsqueeze(1), feature.present
+                video, here = self.projected(graph, e), graph.features(e).present
             x = torch.cat([user, video])
             h = F.leaky_relu(self.hidden[e](spmm(adjacency, x)) + self.own[e](x))
             near = spmm(adjacency, h, rows=at) + (h if at is None else F.embedding(at, h))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +10,17 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
-from mmgraph.nn.fusion import similar
-from mmgraph.nn.heads import Head
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, Multimodal
+from mmgraph.nn.fusion import from_alike, similar
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
-from mmgraph.ops import propagate, spmm
+from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class PGL(Recommender):
+class PGL(Multimodal):
     """PGL: videos are their content and have no id; LightGCN on a principal subgraph plus like videos.
 
     Yu et al., "Mind Individual Information! Principal Graph Learning for Multimedia Recommendation", AAAI 2025,
@@ -35,39 +33,34 @@ class PGL(Recommender):
     A video that lacks a modality has a block of zeros; with ``fallback`` a video without any has an id in its place.
 
     Args:
-        graph: gives U, V and the features' widths; must have the ``similar_<m>`` edges.
-        embedding_dim: D, a modality.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`; must have the
+            ``similar_<m>`` edges.
         num_layers: of LightGCN.
         contrast: λ.
         dropout: of the two views.
         temperature: τ.
         fallback: as above.
-        modalities: which to use; all of the graph's by default.
-        head, objective: ones other than the dot product and BPR.
     """
 
     def __init__(
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 2,
         contrast: float = 0.05,
         dropout: float = 0.2,
         temperature: float = 0.2,
         fallback: bool = True,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
-        self.contrast, self.temperature, self.dropout = contrast, temperature, nn.Dropout(dropout)
+        super().__init__(graph, **more)
+        self.num_layers, self.dropout = num_layers, nn.Dropout(dropout)
+        self.contrast, self.temperature = contrast, temperature
         for m in self.modalities:
             similar(graph, m)
-        width = embedding_dim * len(self.modalities)
+        width = self.dim * len(self.modalities)
         self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, width)))
-        self.project = projections(graph, self.modalities, embedding_dim)
+        self.project = projections(graph, self.modalities, self.dim)
         nothing = ~torch.stack([graph.features(m).present for m in self.modalities]).any(0)
         needed = fallback and bool(nothing.any())
         table = torch.empty(graph.num_videos if needed else 0, width)
@@ -78,9 +71,8 @@ class PGL(Recommender):
         video = self.content(graph)
         every = torch.cat([self.user, video])
         out = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
-        near = [spmm(similar(graph, m), video, rows=rows.video) for m in self.modalities]
         user, own = rows.split(graph, out)
-        return Embeddings(user, own + torch.stack(near).sum(0))
+        return Embeddings(user, own + from_alike(graph, self.modalities, video, rows.video))
 
     def content(self, graph: MultimodalGraph) -> Tensor:
         """v, [V, M · D]."""

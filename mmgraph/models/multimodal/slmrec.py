@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import info_nce
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.projection import projections
 from mmgraph.objectives import Objective, SampledSoftmax
 from mmgraph.ops import propagate
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class SLMRec(Recommender):
+class SLMRec(WithIds):
     """SLMRec (FAC): LightGCN for the id and for each modality, joined; an in-batch softmax and a chain of contrasts.
 
     Tao et al., "Self-supervised Learning for Multimedia Recommendation", TMM 2022,
@@ -53,11 +54,10 @@ class SLMRec(Recommender):
         modalities: Sequence[str] | None = None,
         objective: Objective | None = None,
     ) -> None:
-        super().__init__(objective=objective or SampledSoftmax(temperature=temperature, cosine=True))
-        self.modalities, self.num_layers = chosen_modalities(graph, modalities), num_layers
+        usual = SampledSoftmax(temperature=temperature, cosine=True)
+        common = Common(embedding_dim=embedding_dim, modalities=modalities, objective=objective or usual)
+        super().__init__(graph, num_layers=num_layers, **common)
         self.contrast, self.temperature = contrast, temperature
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, embedding_dim)))
         self.project = projections(graph, self.modalities, embedding_dim)
         width = embedding_dim * (1 + len(self.modalities))
         self.join_user, self.join_video = nn.Linear(width, embedding_dim), nn.Linear(width, embedding_dim)
@@ -73,10 +73,7 @@ class SLMRec(Recommender):
 
     def views(self, graph: MultimodalGraph, rows: Rows = ALL) -> dict[str, Embeddings]:
         """x_c of each view, users [n, D] and videos [n, D]."""
-        tables = {"id": self.video}
-        for m in self.modalities:
-            feature = graph.features(m)
-            tables[m] = self.project[m](feature.values) * feature.present.unsqueeze(1)
+        tables = {"id": self.video, **{m: self.projected(graph, m) for m in self.modalities}}
         adjacency, at = graph.adjacency("interacts"), rows.stacked(graph)
         return {
             c: rows.split(graph, propagate(adjacency, torch.cat([self.user, t]), self.num_layers, rows=at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mmgraph.models.base import ALL, Rows
 from mmgraph.models.multimodal.mgcn import MGCN, gathered
 from mmgraph.nn.fusion import Purifier, from_spectrum, present_softmax, similar, unit_spectrum
-from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -30,7 +29,7 @@ class SMORE(MGCN):
     shrink by about D: ``as_coded``. The product runs over the modalities that a video has.
 
     Args:
-        graph, embedding_dim, contrast, l2, modalities: as :class:`MGCN`; must have ``similar_fused`` edges too.
+        graph: as :class:`MGCN`; must have ``similar_fused`` edges too.
         num_layers: of LightGCN.
         dropout: of the preferences.
         as_coded: as above.
@@ -41,31 +40,26 @@ class SMORE(MGCN):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         num_layers: int = 4,
-        contrast: float = 0.01,
-        l2: float = 1e-4,
         dropout: float = 0.1,
-        modalities: Sequence[str] | None = None,
         as_coded: bool = False,
         **more: Any,
     ) -> None:
-        given = {"num_layers": num_layers, "contrast": contrast, "l2": l2, "modalities": modalities, **more}
-        super().__init__(graph, embedding_dim=embedding_dim, **given)
+        super().__init__(graph, num_layers=num_layers, **more)
         del self.fuse
         similar(graph, "fused")
-        self.as_coded, self.dropout, self.dim = as_coded, nn.Dropout(dropout), embedding_dim
-        self.purify["fused"] = Purifier(embedding_dim, embedding_dim)
+        self.as_coded, self.dropout = as_coded, nn.Dropout(dropout)
+        self.purify["fused"] = Purifier(self.dim, self.dim)
         del self.purify["fused"].project
-        self.prefer["fused"] = nn.Linear(embedding_dim, embedding_dim)
-        size = (1, embedding_dim // 2 + 1, 2)
+        self.prefer["fused"] = nn.Linear(self.dim, self.dim)
+        size = (1, self.dim // 2 + 1, 2)
         self.filter = nn.ParameterDict({m: 0.02 * torch.randn(size) for m in (*self.modalities, "fused")})
         self.attend = nn.ModuleDict(
             {
                 m: nn.Sequential(
-                    nn.Linear(embedding_dim, embedding_dim),
+                    nn.Linear(self.dim, self.dim),
                     nn.Tanh(),
-                    nn.Linear(embedding_dim, embedding_dim if as_coded else 1, bias=False),
+                    nn.Linear(self.dim, self.dim if as_coded else 1, bias=False),
                 )
                 for m in self.modalities
             }
@@ -73,8 +67,7 @@ class SMORE(MGCN):
 
     def views(self, graph: MultimodalGraph, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
         """e and side, users first and videos after them, at the rows."""
-        every = torch.cat([self.user, self.video])
-        ids = propagate(graph.adjacency("interacts"), every, self.num_layers, rows=rows.stacked(graph))
+        ids = self.propagated(graph, rows)
         content, product = {}, 1.0
         for m in self.modalities:
             feature = graph.features(m)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +10,15 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows, chosen_modalities
-from mmgraph.nn.heads import Head
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.multimodal.base import Common, Multimodal
 from mmgraph.nn.projection import projections
-from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class VBPR(Recommender):
+class VBPR(Multimodal):
     """VBPR: ŷ_uv = γ_uᵀ γ_v + θ_uᵀ E f_v + β_v + β'ᵀ f_v, trained by BPR.
 
     He and McAuley, "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback", AAAI 2016,
@@ -32,12 +30,8 @@ class VBPR(Recommender):
     each row of the batch once; E and β' have none.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D, of either half.
+        graph, more: ``embedding_dim``, ``modalities``, ``head``, ``objective``: as :class:`Multimodal`.
         l2: weight of ½‖γ, θ, β of the batch‖² / B.
-        modalities: which to read; all of the graph's by default.
-        head: a head other than the dot product.
-        objective: one other than BPR.
 
     Raises:
         ValueError: no modality to work with.
@@ -47,19 +41,16 @@ class VBPR(Recommender):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
-        head: Head | None = None,
-        objective: Objective | None = None,
+        **more: Unpack[Common],
     ) -> None:
-        super().__init__(head, objective)
-        self.modalities, self.l2 = chosen_modalities(graph, modalities), l2
-        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, 2 * embedding_dim)))
-        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
+        super().__init__(graph, **more)
+        self.l2 = l2
+        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, 2 * self.dim)))
+        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, self.dim)))
         self.bias = nn.Parameter(torch.zeros(graph.num_videos, 1))
         # E and, as one more output, β': the features are read once for both
-        self.project = projections(graph, self.modalities, embedding_dim + 1, bias=False)
+        self.project = projections(graph, self.modalities, self.dim + 1, bias=False)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """User [U, 2D + 1], video [V, 2D + 1], or the given rows; only these videos' features are read."""

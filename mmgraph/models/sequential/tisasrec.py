@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from mmgraph.models.sequential.base import Sequential
+from mmgraph.models.sequential.sasrec import SelfAttentive
 from mmgraph.nn.temporal import RelativeTransformer
-from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class TiSASRec(Sequential):
+class TiSASRec(SelfAttentive):
     """Causal self-attention with clipped relative intervals in keys and values, next video by softmax.
 
     Li, Wang & McAuley, "Time Interval Aware Self-Attention for Sequential Recommendation", WSDM 2020,
@@ -21,26 +21,9 @@ class TiSASRec(Sequential):
     Layers: :class:`~mmgraph.nn.temporal.RelativeTransformer`.
 
     Args:
-        graph, embedding_dim, max_len, objective: as :class:`~mmgraph.models.sequential.base.Sequential`.
-        num_layers, num_heads, hidden_dim, dropout, norm, max_interval: as
-            :class:`~mmgraph.nn.temporal.RelativeTransformer`.
+        graph, more: as :class:`~mmgraph.models.SASRec`, without ``positions``.
+        max_interval: as :class:`~mmgraph.nn.temporal.RelativeTransformer`.
     """
 
-    def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        embedding_dim: int = 64,
-        num_layers: int = 2,
-        num_heads: int = 2,
-        hidden_dim: int | None = None,
-        dropout: float = 0.5,
-        norm: Literal["pre", "post"] = "pre",
-        max_len: int = 50,
-        max_interval: int = 64,
-        objective: Objective | None = None,
-    ) -> None:
-        layer = RelativeTransformer(
-            embedding_dim, num_layers, num_heads, hidden_dim, dropout, norm, max_len, max_interval=max_interval
-        )
-        super().__init__(graph, layer, embedding_dim=embedding_dim, max_len=max_len, objective=objective)
+    def __init__(self, graph: MultimodalGraph, *, max_interval: int = 64, **more: Any) -> None:
+        super().__init__(graph, partial(RelativeTransformer, max_interval=max_interval), **more)
