@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.ops.rows import machine
 from mmgraph.data import Features, global_time_split
 from mmgraph.data.synthetic import MODALITIES, WorldConfig, generate
-from mmgraph.experiment.significance import paired_t_test
+from mmgraph.experiment.resampling import paired_t_test
 from mmgraph.graph import build_graph
 from mmgraph.models import CLCRec, ContentMean, ContentVAE
 from mmgraph.models.cold.base import ContentModel

@@ -27,7 +27,7 @@ from benchmarks.ops.rows import write
 from mmgraph.data.files import read_lines
 from mmgraph.experiment import Experiment, Suite, finished, suite_progress
 from mmgraph.experiment.journal import JOURNAL
-from mmgraph.experiment.tuning import Study
+from mmgraph.experiment.study import Study
 from mmgraph.recipes.suites import quick
 
 TRIALS = 24

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from mmgraph.config import Config
 from mmgraph.data.files import read_json, write_json
-from mmgraph.experiment.significance import paired_test
+from mmgraph.experiment.paired import paired_test
 
 Kind = Literal["drop", "alone", "shapley", "shuffle", "noise"]
 How = Literal["random", "unpopular", "value"]

@@ -11,11 +11,13 @@ from mmgraph.experiment.journal import openings
 from mmgraph.experiment.preparing import Prepared, prepare
 from mmgraph.experiment.result import Result
 from mmgraph.experiment.running import restore, run, run_all, train
-from mmgraph.experiment.saved import CodeNeeded, Saved, load, save
+from mmgraph.experiment.saved import Saved, load, save
+from mmgraph.experiment.saved_arguments import CodeNeeded
 from mmgraph.experiment.searching import Search, Trial, search
 from mmgraph.experiment.significance import Comparison, compare, compare_family, holm
 from mmgraph.experiment.space import Choice, Integer, Tuning, Uniform
-from mmgraph.experiment.suite import Job, Progress, Suite, run_suite, suite_progress, suite_results
+from mmgraph.experiment.suite import Job, Progress, Suite
+from mmgraph.experiment.suite_queue import run_suite, suite_progress, suite_results
 from mmgraph.experiment.tables import ResultTable, table
 from mmgraph.experiment.trained import RunExists, Trained
 from mmgraph.experiment.tuning import tune

@@ -11,10 +11,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import io
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import safetensors.torch
 import torch
-from pydantic import BaseModel
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mmgraph.data.dataset import Dataset, Entities
-from mmgraph.data.errors import Source
-from mmgraph.data.files import MEND, DamagedFile, hash_bytes, hash_file, read_json, write_atomically, write_json
-from mmgraph.data.vocabulary import Vocabulary
-from mmgraph.experiment.identity import describe, hash_graph
+from mmgraph.data.dataset import Dataset
+from mmgraph.data.files import MEND, DamagedFile, hash_bytes, read_json, write_atomically, write_json
+from mmgraph.experiment.identity import describe
+from mmgraph.experiment.saved_arguments import encoded, made, named
+from mmgraph.experiment.saved_graph import packed, unpacked, write_graph
+from mmgraph.experiment.saved_ids import dataset_of, video_table
 from mmgraph.models import Recommender
 from mmgraph.ops import CSR
 
@@ -44,10 +41,6 @@ FILES = (MODEL, WEIGHTS, GRAPH, USERS, VIDEOS)
 FORMAT = 1
 
 Make = Callable[["MultimodalGraph"], Recommender]
-
-
-class CodeNeeded(ValueError):
-    """Only the person's own code can make what was saved, and a file's word is no reason to run any."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +115,18 @@ def save(
     given = dict(model.made_with if args is None else args)
     written: dict[str, Any] = {
         "format": FORMAT,
-        "model": _named(type(model)),
-        "args": {key: _encoded(value) for key, value in given.items()},
+        "model": named(type(model)),
+        "args": {key: encoded(value) for key, value in given.items()},
         "described": describe(given),
         "protocol": None if protocol is None else describe(protocol),
         "graph": None,
     }
     files = {WEIGHTS: write_atomically(folder / WEIGHTS, _weights(model))}
     if graph is not None:
-        tensors, written["graph"] = _packed(graph, seen)
-        files[GRAPH] = _write_graph(folder / GRAPH, tensors, graph, seen, None if shared is None else Path(shared))
+        tensors, written["graph"] = packed(graph, seen)
+        files[GRAPH] = write_graph(folder / GRAPH, tensors, graph, seen, None if shared is None else Path(shared))
     if dataset is not None:
-        videos = _described(dataset)
+        videos = video_table(dataset)
         files[USERS] = write_atomically(folder / USERS, _parquet(pl.DataFrame([dataset.user_ids.ids.alias("id")])))
         files[VIDEOS] = write_atomically(folder / VIDEOS, _parquet(videos))
         written["dataset"] = dataset.name
@@ -172,11 +165,11 @@ def load(
     if graph is None:
         if GRAPH not in told["files"]:
             raise ValueError(f"{folder} was saved without a graph: give load(folder, graph=…)")
-        graph, extra = _unpacked(_tensors(folder, GRAPH, told["files"]), told["graph"])
-    made = _made(told, folder, model, graph)
-    fill(made, _tensors(folder, WEIGHTS, told["files"]), folder / WEIGHTS)
+        graph, extra = unpacked(_tensors(folder, GRAPH, told["files"]), told["graph"])
+    recommender = made(told, folder, model, graph)
+    fill(recommender, _tensors(folder, WEIGHTS, told["files"]), folder / WEIGHTS)
     dataset = _dataset(folder, told, graph, extra) if USERS in told["files"] else None
-    return Saved(made.eval(), graph, dataset, told.get("protocol"), folder)
+    return Saved(recommender.eval(), graph, dataset, told.get("protocol"), folder)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -212,30 +205,6 @@ def _weights(model: Recommender) -> bytes:
     return safetensors.torch.save(state)
 
 
-def _described(dataset: Dataset) -> pl.DataFrame:
-    """Raw ids, the text, whole-number and true-or-false columns of videos, and entities as lists of text."""
-    out = {"id": dataset.video_ids.ids}
-    for name in dataset.videos.columns[1:]:
-        column = dataset.videos[name]
-        if name != "id" and (column.dtype in (pl.String, pl.Boolean) or column.dtype.is_integer()):
-            out[name] = column
-    for name, entity in dataset.entities.items():
-        if name not in out:
-            lists: list[list[str]] = [[] for _ in range(dataset.num_videos)]
-            raw = [str(value) for value in entity.ids.ids]
-            for video, row in entity.edges.T.tolist():
-                lists[video].append(raw[row])
-            out[name] = pl.Series(lists, dtype=pl.List(pl.String))
-    return pl.DataFrame(out)
-
-
-def _entities(lists: pl.Series) -> Entities:
-    """From a column of lists."""
-    pairs = pl.DataFrame({"video": range(len(lists)), "entity": lists}).explode("entity").drop_nulls()
-    ids, rows = Vocabulary.factorise(pairs["entity"], Source())
-    return Entities(ids, torch.stack([torch.tensor(pairs["video"].to_numpy()), torch.tensor(rows)]))
-
-
 def _parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
@@ -261,179 +230,13 @@ def _content(folder: Path, name: str, hashes: Mapping[str, str]) -> bytes:
     return content
 
 
-# --- arguments --------------------------------------------------------------------------------------------------------
-
-
-def _named(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def _own() -> dict[str, Any]:
-    """The classes that a saved model may name: what mmgraph's own rooms export."""
-    from mmgraph import models, nn, objectives
-
-    found = {name: getattr(room, name) for room in (nn, models) for name in room.__all__}
-    return found | {name: value for name, value in vars(objectives).items() if _stands_in(value, objectives)}
-
-
-def _stands_in(value: Any, room: Any) -> bool:
-    return isinstance(value, type) and value.__module__ == room.__name__
-
-
-def _encoded(value: Any) -> Any:
-    """A plain value, or an object of plain fields, so that it can be read back; else a note that it cannot."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return describe(value)
-    if isinstance(value, (list, tuple)):
-        items = [_encoded(v) for v in value]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
-        return {"dict": {k: _encoded(v) for k, v in value.items()}}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _encoded(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return {"class": _named(type(value)), "fields": fields}
-    if isinstance(value, BaseModel):
-        fields = {name: _encoded(getattr(value, name)) for name in type(value).model_fields}
-        return {"class": _named(type(value)), "fields": fields}
-    return {"unknown": _named(type(value))}
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decoded(v) for v in value]
-    if not isinstance(value, dict):
-        return value
-    if "float" in value:
-        return float(value["float"])
-    if "tuple" in value:
-        return tuple(_decoded(v) for v in value["tuple"])
-    if "dict" in value:
-        return {k: _decoded(v) for k, v in value["dict"].items()}
-    kind = _own_class(value.get("class", ""))
-    if kind is None:
-        raise CodeNeeded(value.get("class") or value.get("unknown"))
-    return kind(**{k: _decoded(v) for k, v in value["fields"].items()})
-
-
-def _own_class(name: str) -> type | None:
-    module, _, qualified = name.partition(":")
-    found = _own().get(qualified) if module.partition(".")[0] == "mmgraph" else None
-    return found if isinstance(found, type) else None
-
-
-def _made(told: dict[str, Any], folder: Path, given: Any, graph: MultimodalGraph) -> Recommender:
-    if isinstance(given, Recommender):
-        return given
-    kind = _own_class(told["model"]) if given is None else given
-    with torch.random.fork_rng():
-        if kind is not None and not isinstance(kind, type):
-            return kind(graph)
-        if kind is None or not issubclass(kind, Recommender):
-            raise CodeNeeded(
-                f"{folder} holds a {told['model']}, which is no model of mmgraph's own, and no code is run because a "
-                "file names it: give its class, load(folder, model=…)"
-            )
-        try:
-            arguments = {key: _decoded(value) for key, value in told["args"].items()}
-        except CodeNeeded as error:
-            raise CodeNeeded(
-                f"{folder}: the {told['model']} was made with a {error}, which a file cannot hold: give a function of "
-                "the graph that makes it, load(folder, model=lambda graph: …)"
-            ) from None
-        make: Any = kind
-        return make(graph, **arguments)
-
-
-# --- the graph --------------------------------------------------------------------------------------------------------
-
-
-def _packed(graph: MultimodalGraph, seen: CSR | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the structure that puts them together again; reverse edges are told, not written."""
-    tensors: dict[str, Tensor] = {}
-    kinds: list[dict[str, Any]] = []
-    for kind in (*graph.node_types, *graph.edge_types):
-        store = graph[kind]
-        told: dict[str, Any] = {"type": kind if isinstance(kind, str) else list(kind), "tensors": [], "values": {}}
-        forward = _forward(graph, kind)
-        for key, value in store.items():
-            if not isinstance(value, Tensor):
-                told["values"][key] = value
-            elif key == "edge_index" and forward is not None and torch.equal(value, graph[forward][key].flip(0)):
-                told["reverse_of"] = list(forward)
-            else:
-                told["tensors"].append(key)
-                tensors[f"{len(kinds)}/{key}"] = value.detach().cpu().contiguous().clone()
-        kinds.append(told)
-    if seen is not None and not _same(seen, graph.seen):
-        tensors["seen"] = torch.stack([seen.row_indices().long(), seen.indices.long()]).cpu()
-    return tensors, {"kinds": kinds}
-
-
-def _forward(graph: MultimodalGraph, kind: Any) -> tuple[str, str, str] | None:
-    if isinstance(kind, str) or not kind[1].startswith("rev_"):
-        return None
-    forward = (kind[2], kind[1].removeprefix("rev_"), kind[0])
-    return forward if forward in graph.edge_types else None
-
-
-def _same(one: CSR, other: CSR) -> bool:
-    return torch.equal(one.indptr, other.indptr) and torch.equal(one.indices, other.indices)
-
-
-def _write_graph(
-    path: Path, tensors: dict[str, Tensor], graph: MultimodalGraph, seen: CSR | None, shared: Path | None
-) -> str:
-    if shared is None:
-        return write_atomically(path, safetensors.torch.save(tensors))
-    told = describe([hash_graph(graph, features=True), None if seen is None else [seen.indptr, seen.indices]])
-    common = shared / f"{hash_bytes(repr(told).encode())}.safetensors"
-    if not common.exists():
-        write_atomically(common, safetensors.torch.save(tensors))
-    found = hash_file(common)
-    with contextlib.suppress(OSError):
-        os.link(common, path)
-        return found
-    return write_atomically(path, common.read_bytes())  # no hard links here, or another disk
-
-
-def _unpacked(tensors: dict[str, Tensor], told: dict[str, Any]) -> tuple[MultimodalGraph, Tensor | None]:
-    from mmgraph.graph.multimodal import MultimodalGraph
-
-    graph = MultimodalGraph()
-    for number, part in enumerate(told["kinds"]):
-        kind = part["type"] if isinstance(part["type"], str) else tuple(part["type"])
-        store = graph[kind]
-        for key, value in part["values"].items():
-            store[key] = value
-        for key in part["tensors"]:
-            store[key] = tensors[f"{number}/{key}"]
-        if "reverse_of" in part:
-            store["edge_index"] = graph[tuple(part["reverse_of"])].edge_index.flip(0)
-    return graph, tensors.get("seen")
+def _frame(folder: Path, name: str, hashes: Mapping[str, str]) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(_content(folder, name, hashes)))
+    except pl.exceptions.PolarsError as error:
+        raise DamagedFile(f"{folder / name} cannot be read: {error}") from None
 
 
 def _dataset(folder: Path, told: dict[str, Any], graph: MultimodalGraph, extra: Tensor | None) -> Dataset:
-    frames = []
-    for name in (USERS, VIDEOS):
-        try:
-            frames.append(pl.read_parquet(io.BytesIO(_content(folder, name, told["files"]))))
-        except pl.exceptions.PolarsError as error:
-            raise DamagedFile(f"{folder / name} cannot be read: {error}") from None
-    users, videos = frames
-    store = graph["user", "interacts", "video"]
-    pairs = store.edge_index if extra is None else extra
-    columns = {"user": pairs[0].numpy(), "video": pairs[1].numpy()}
-    if extra is None and "time" in store:
-        columns["time"] = store.time.numpy()
-    lists = [name for name in videos.columns if isinstance(videos[name].dtype, pl.List)]
-    return Dataset(
-        name=str(told.get("dataset")),
-        user_ids=Vocabulary(users["id"]),
-        video_ids=Vocabulary(videos["id"]),
-        interactions=pl.DataFrame(columns),
-        users=users.rename({"id": "user_id"}),
-        videos=videos.drop(lists).rename({"id": "video_id"}),
-        entities={name: _entities(videos[name]) for name in lists},
-    )
+    users, videos = (_frame(folder, name, told["files"]) for name in (USERS, VIDEOS))
+    return dataset_of(str(told.get("dataset")), users, videos, graph, extra)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import polars as pl
 
+from mmgraph.experiment.differences import paired_differences, seed_differences
 from mmgraph.experiment.paired import ALPHA, paired_test
+from mmgraph.experiment.resampling import bootstrap_interval, exact_sign_flip, paired_t_test, sign_flip
 from mmgraph.experiment.result import Result
-
-
-class CannotPair(ValueError):
-    """The two sides have no users or no seeds in common, so nothing is paired."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,8 @@ def compare(
     users, by_seed = paired_differences(a, b, metric, group, stage)
     d = by_seed.mean(0)
     t, p = paired_t_test(d)
-    low, high = _bootstrap(d, resamples, seed)
-    seeds = _seed_differences(a, b, metric, group, stage)
+    low, high = bootstrap_interval(d, resamples, seed)
+    seeds = seed_differences(a, b, metric, group, stage)
     test = paired_test(by_seed)
     sd = float(np.std(d, ddof=1)) if users > 1 else math.nan
     difference = float(d.mean())
@@ -141,12 +138,12 @@ def compare(
         users,
         t,
         p,
-        _sign_flip(d, resamples, seed),
+        sign_flip(d, resamples, seed),
         low,
         high,
         len(seeds),
         paired_t_test(seeds)[1],
-        _exact_sign_flip(seeds),
+        exact_sign_flip(seeds),
         (float(difference - test.margin), float(difference + test.margin)),
         float(test.p),
         float(test.p),
@@ -189,22 +186,6 @@ def _effect_size(mean: float, sd: float) -> float:
     return mean / sd
 
 
-def paired_t_test(differences: np.ndarray) -> tuple[float, float]:
-    """t = mean / (sd / √n) and its two-sided p-value with n - 1 degrees of freedom; NaN for n < 2.
-
-    Differences that are all equal have no spread: p is 0, or 1 where they are all zero.
-    """
-    from scipy.stats import ttest_1samp
-
-    if len(differences) < 2:
-        return math.nan, math.nan
-    if np.ptp(differences) == 0:
-        mean = float(differences[0])
-        return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
-    found: Any = ttest_1samp(differences, 0)
-    return float(found.statistic), float(found.pvalue)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction for testing several baselines at once: adjusted p-values, in the order given.
 
@@ -216,107 +197,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
         out[index] = highest
     return out
-
-
-def paired_differences(
-    a: Sequence[Result], b: Sequence[Result], metric: str, group: str, stage: str
-) -> tuple[int, np.ndarray]:
-    """Number of users and a's values minus b's, [seeds, users], seeds and users ascending; users with NaN left out.
-
-    Where a user has several rows (requests), they count as one: their mean.
-
-    Raises:
-        CannotPair: (a ValueError) seeds or users differ, or no user has a value of both.
-        KeyError: no per-user values of this metric.
-    """
-    pairs = _pairs(a, b)
-    users, rows = None, []
-    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for pair in pairs:
-        for result in pair:
-            if id(result) not in known:
-                known[id(result)] = _values(result, metric, group, stage)
-        for result in pair:
-            here = known[id(result)][0]
-            if users is not None and not np.array_equal(users, here):
-                raise CannotPair(
-                    f"{result.experiment} {result.seed}: measured on different users ({len(users)} and {len(here)})"
-                )
-            users = here
-        rows.append(known[id(pair[0])][1] - known[id(pair[1])][1])
-    d = np.stack(rows)
-    d = d[:, ~np.isnan(d).any(0)]
-    if not d.shape[1]:
-        raise CannotPair(f"no user of group {group!r} on {stage} has a value of {metric!r} on both sides")
-    return d.shape[1], d
-
-
-def _values(result: Result, metric: str, group: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
-    frame = result.per_user(group, stage)
-    if metric not in frame.columns or not len(frame):
-        raise KeyError(f"{result.experiment} has no per-user {metric!r} in group {group!r}; it has {frame.columns[1:]}")
-    if frame["user"].n_unique() < len(frame):
-        frame = frame.group_by("user").agg(pl.col(metric).mean()).sort("user")
-    return frame["user"].to_numpy(), frame[metric].to_numpy()
-
-
-def _pairs(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """By seed, ascending; a side of one seed stands against each seed of the other."""
-    of_a, of_b = {r.seed: r for r in a}, {r.seed: r for r in b}
-    if len(of_b) == 1:
-        of_b = dict.fromkeys(of_a, next(iter(of_b.values())))
-    elif len(of_a) == 1:
-        of_a = dict.fromkeys(of_b, next(iter(of_a.values())))
-    if of_a.keys() != of_b.keys():
-        raise CannotPair(f"seeds do not pair: {sorted(of_a)} against {sorted(of_b)}")
-    return [(of_a[seed], of_b[seed]) for seed in sorted(of_a)]
-
-
-def _seed_differences(a: Sequence[Result], b: Sequence[Result], metric: str, group: str, stage: str) -> np.ndarray:
-    return np.array([x.metric(metric, group, stage) - y.metric(metric, group, stage) for x, y in _pairs(a, b)])
-
-
-def _sign_flip(d: np.ndarray, resamples: int, seed: int) -> float:
-    """(1 + how many flipped means reach the observed one) / (1 + resamples), in chunks of bounded memory."""
-    random = np.random.default_rng(seed)
-    observed, reached = abs(d.mean()), 0
-    step = max(1, 4_000_000 // len(d))
-    for start in range(0, resamples, step):
-        signs = random.integers(0, 2, (min(step, resamples - start), len(d)), dtype=np.int8) * 2 - 1
-        reached += int((np.abs(signs @ d / len(d)) >= observed - 1e-15).sum())
-    return (1 + reached) / (1 + resamples)
-
-
-def _bootstrap(d: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    from scipy.stats import bootstrap
-
-    if np.ptp(d) == 0:  # one user, or a difference that is the same for all
-        return float(d[0]), float(d[0])
-    options: dict[str, Any] = {"random_state": np.random.default_rng(seed)}  # `rng` from scipy 1.15 on
-    found = bootstrap(
-        (d,),
-        np.mean,
-        n_resamples=resamples,
-        batch=max(1, 4_000_000 // len(d)),
-        method="percentile",
-        **options,
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _exact_sign_flip(d: np.ndarray) -> float:
-    from scipy.stats import permutation_test
-
-    if len(d) < 2:
-        return math.nan
-    options: dict[str, Any] = {"random_state": np.random.default_rng(0)}
-    # exact up to 16 seeds, 65,536 patterns; beyond, as many are drawn
-    found = permutation_test(
-        (d,),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**16,
-        **options,
-    )
-    return float(found.pvalue)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmgraph.experiment.differences import CannotPair, paired_differences
 from mmgraph.experiment.paired import ALPHA, paired_test
 from mmgraph.experiment.result import Result
-from mmgraph.experiment.significance import CannotPair, holm, paired_differences
+from mmgraph.experiment.significance import holm
 
 if TYPE_CHECKING:
     import pandas as pd

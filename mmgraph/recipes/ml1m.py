@@ -27,7 +27,7 @@ from mmgraph.data import Dataset, Split, published_split
 from mmgraph.data.readers import read_lightgcn
 from mmgraph.evaluate import EvalConfig
 from mmgraph.experiment import Experiment, train
-from mmgraph.experiment.significance import paired_test
+from mmgraph.experiment.paired import paired_test
 from mmgraph.graph import (
     EdgeDrop,
     FilledFeatures,

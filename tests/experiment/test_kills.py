@@ -7,7 +7,7 @@ import shutil
 from benchmarks import kills
 from benchmarks.kills import Kind, Work
 from mmgraph.experiment import run_suite, tune
-from mmgraph.experiment.tuning import Study
+from mmgraph.experiment.study import Study
 from tests.experiment.test_tuning import tunable
 from tests.experiment.toys import toy_split
 

@@ -39,9 +39,9 @@ from mmgraph.experiment import (
     table,
 )
 from mmgraph.experiment.identity import describe
+from mmgraph.experiment.resampling import paired_t_test
 from mmgraph.experiment.result import environment
 from mmgraph.experiment.saved import FILES
-from mmgraph.experiment.significance import paired_t_test
 from mmgraph.experiment.tables import Cell
 from mmgraph.graph import EdgeDrop, Exposures
 from mmgraph.models import BPRMF, Popularity

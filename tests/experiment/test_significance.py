@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from mmgraph.experiment import Result, compare, compare_family, holm
+from mmgraph.experiment.differences import CannotPair, paired_differences
 from mmgraph.experiment.paired import PairedTest, paired_test, variances
-from mmgraph.experiment.significance import CannotPair, paired_differences
 
 
 def stored(folder, name: str, seed: int, values, *, users=None, protocol: str = "p-1", opened: int = 0) -> Result:

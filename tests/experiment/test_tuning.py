@@ -14,7 +14,7 @@ import pytest
 
 from mmgraph.data.files import DamagedFile, FileLock, read_json
 from mmgraph.experiment import Choice, Experiment, Integer, Search, Trial, Tuning, Uniform, openings, run, tune
-from mmgraph.experiment.tuning import DEATHS, Study
+from mmgraph.experiment.study import DEATHS, Study
 from mmgraph.graph import EdgeDrop
 from tests.experiment.toys import toy, toy_split
 
