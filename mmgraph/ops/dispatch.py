@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal
 
@@ -21,12 +22,17 @@ def resolve(impl: str, x: Tensor) -> str:
     if impl == "auto":
         if x.device.type == "cpu":
             return "cpu"
-        return "triton" if x.device.type == "cuda" and find_spec("triton") is not None else "reference"
+        return "triton" if x.device.type == "cuda" and _triton() else "reference"
     if impl not in ("reference", "cpu", "triton"):
         raise ValueError(f"impl must be 'auto', 'reference', 'cpu' or 'triton', got {impl!r}")
     if impl == "cpu" and x.device.type != "cpu":
         raise ValueError(f"impl='cpu' needs tensors on CPU, got {x.device}")
     return impl
+
+
+@cache
+def _triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def autocast_type(x: Tensor) -> torch.dtype | None:

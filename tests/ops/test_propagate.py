@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.ops import CSR, propagate
+from mmgraph.ops import CSR, propagate, spmm
 from mmgraph.ops.operand import Operand
 from mmgraph.ops.propagate.op import propagate_op
+from mmgraph.ops.spmm import matmul
+from tests.elsewhere import Elsewhere
 from tests.ops.op_graphs import TOLERANCE, graphs, normal
 
 
@@ -163,3 +165,49 @@ def test_propagate_refuses_what_has_no_meaning():
         propagate(a, normal(50, 2), 1, with_input=True)
     with pytest.raises(ValueError, match="num_layers"):
         propagate(a, normal(50, 2), -1)
+
+
+class Watched(Elsewhere):
+    """Names the operations after which the host waits for the device, as they would on a GPU."""
+
+    WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::_unique2", "mmgraph::spmm_rows")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._schema.name in self.WAITING:
+            self.waited.append(func._schema.name)
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda a, x, rows: propagate(a, x, 2, rows=rows, impl="triton"),
+        lambda a, x, rows: spmm(a, x, rows=rows, impl="triton"),
+    ],
+)
+def test_rows_of_a_small_graph_are_not_waited_for_on_another_device(product, monkeypatch):
+    a, rows = world(), torch.tensor([3, 49, 3, 21])
+    x = torch.randn(a.shape[0], 4, generator=torch.Generator().manual_seed(0))
+    truth = product(a, x, rows)
+    for edges, waits in ((a.num_edges, False), (a.num_edges - 1, True)):
+        monkeypatch.setattr(matmul, "_SOON", edges)
+        with Watched() as watched:
+            there, table, at = a.to("meta"), x.to("meta").requires_grad_(), rows.to("meta")
+            watched.waited.clear()
+            out = product(there, table, at)
+            out.sum().backward()
+            assert bool(watched.waited) == waits
+            torch.testing.assert_close(out.held, truth)
+
+
+def test_rows_are_propagated_in_a_compiled_function():
+    a, x = world(), normal(50, 6)
+    rows = torch.tensor([3, 49, 3, 21])
+    compiled = torch.compile(lambda x: propagate(a, x, 2, rows=rows), backend="aot_eager", fullgraph=True)
+    out, truth = compiled(x), propagate(a, x, 2, rows=rows)
+    torch.testing.assert_close(out, truth)
+    torch.testing.assert_close(torch.autograd.grad(out.sum(), x), torch.autograd.grad(truth.sum(), x))

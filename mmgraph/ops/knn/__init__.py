@@ -36,7 +36,7 @@ def knn(
     present: Tensor | None = None,
     query_present: Tensor | None = None,
     include_self: bool = False,
-    memory: int = 64 << 20,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     impl: str = "auto",
 ) -> Neighbours:
@@ -51,7 +51,7 @@ def knn(
         query_present: [Q] bool, likewise for ``query``.
         include_self: whether a row may be its own neighbour (when ``query`` is None). MMRec's kNN graphs
             do.
-        memory: bytes that one block of similarities may take.
+        memory: bytes that one block of similarities may take, as in :func:`mmgraph.ops.topk`.
         dtype: the type of the products, e.g. torch.bfloat16: half the memory, cosines off by about 1e-2.
         impl: "auto" is "exact"; "faiss" uses a flat faiss index (pip install mmgraph[ann]), of use beyond
             200,000 rows; "reference" is the slow version.
@@ -69,7 +69,7 @@ def knn(
     if impl not in ("auto", "exact", "faiss", "reference"):
         raise ValueError(f"knn has impl 'auto', 'exact', 'faiss' and 'reference', got {impl!r}")
     k = checks.count(k, "k", 0, max(len(x), _PADDED))
-    memory = checks.count(memory, "memory")
+    memory = None if memory is None else checks.count(memory, "memory")
     if present is not None:
         present = checks.flags(present, len(x), "present", like=x)
     if query_present is not None:
@@ -109,7 +109,7 @@ def knn(
 
 
 def _exact(
-    target: Tensor, base: Tensor, k: int, present: Tensor | None, itself: bool, memory: int
+    target: Tensor, base: Tensor, k: int, present: Tensor | None, itself: bool, memory: int | None
 ) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(base), device=base.device) if present is None else present.nonzero().flatten()
     if not len(rows):

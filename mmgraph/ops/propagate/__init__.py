@@ -15,6 +15,7 @@ from mmgraph.ops.operand import Operand
 from mmgraph.ops.propagate import reference
 from mmgraph.ops.propagate.op import propagate_op
 from mmgraph.ops.spmm import check_operand
+from mmgraph.ops.spmm.matmul import whole_is_sooner
 
 __all__ = ["propagate"]
 
@@ -124,7 +125,7 @@ def propagate(
     if name == "reference":
         out = reference.propagate(a, x, weights, rows)
         return (out, x[rows]) if with_input else out
-    if rows is not None and a.degree()[rows].sum() > _DENSE_SHARE * a.num_edges:
+    if rows is not None and _from_whole(a, rows):
         whole = propagate(a, x, num_layers, weights=weights, storage=storage, impl=impl).index_select(0, rows)
         return (whole, x.index_select(0, rows)) if with_input else whole
     learned = weights if isinstance(weights, Tensor) else None
@@ -132,3 +133,10 @@ def propagate(
     parts = propagate_op(Operand.of(a), x.flatten(1), learned, fixed, rows, with_input, name, storage)
     out, own = (part.reshape(-1, *x.shape[1:]) for part in parts)
     return (out, own) if with_input else out
+
+
+def _from_whole(a: CSR, rows: Tensor) -> bool:
+    """Whether rows of the last layer are taken from the whole of it. Where it is traced, the op finds their edges."""
+    if whole_is_sooner(a.num_edges, rows):
+        return True
+    return not torch.compiler.is_compiling() and bool(a.degree()[rows].sum() > _DENSE_SHARE * a.num_edges)

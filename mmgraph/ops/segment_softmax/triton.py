@@ -231,8 +231,8 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
     if rows == 0 or edges == 0 or heads == 0:
         return out, stats.to(torch.promote_types(logits.dtype, torch.float32))
     x, logits = x.contiguous(), logits.contiguous()
-    programs, columns = triton.cdiv(rows + edges, SHARE), panel(max(width, 1))
-    grid = (programs, triton.cdiv(max(width, 1), columns), heads)
+    programs, columns = -(-(rows + edges) // SHARE), panel(max(width, 1))
+    grid = (programs, -(-max(width, 1) // columns), heads)
     slots = programs * 2 * heads
     parts = (
         torch.empty(slots, dtype=wide, device=x.device),
@@ -293,7 +293,7 @@ def attend_backward(
     alpha = torch.empty(heads, edges, dtype=wide, device=x.device)
     columns = dot_panel(max(width, 1), wide)
     with launching(x):
-        _attend_edges[(triton.cdiv(edges, 32), heads)](
+        _attend_edges[(-(-edges // 32), heads)](
             edge_rows(a.indptr, edges),
             a.indices,
             logits,

@@ -9,6 +9,7 @@ from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.dispatch import resolve
 from mmgraph.ops.operand import Operand
+from mmgraph.ops.spmm.matmul import whole_is_sooner
 from mmgraph.ops.spmm.op import edge_dot_op, spmm_op, spmm_rows_op
 
 __all__ = ["edge_dot", "spmm"]
@@ -50,6 +51,8 @@ def spmm(
     check_operand(a, x)
     name = resolve(impl, x)
     rows = None if rows is None else checks.rows(rows, a.shape[0], "rows", like=x)
+    if rows is not None and whole_is_sooner(a.num_edges, rows):
+        return spmm(a, x, values=values, mask=mask, impl=impl).index_select(0, rows)
     flat = x.flatten(1)
     a = _weighted(a, values, mask, x.dtype)
     # scales stand outside the op: a learned matrix passes gradients through them

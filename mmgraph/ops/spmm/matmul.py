@@ -13,6 +13,14 @@ from mmgraph.ops.operand import Operand
 from mmgraph.ops.spmm import cpu, reference
 from mmgraph.ops.spmm.product import Product
 
+# Edges up to which a GPU has the whole product before the host, which has to wait for it, knows those of some rows.
+_SOON = 1 << 22
+
+
+def whole_is_sooner(num_edges: int, rows: Tensor) -> bool:
+    """Whether rows are taken from the whole product: on a GPU, where a look at their degrees stops the queue."""
+    return not rows.is_cpu and num_edges <= _SOON
+
 
 def backend(name: str) -> ModuleType:
     """The module of an implementation."""

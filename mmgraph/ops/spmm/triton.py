@@ -160,7 +160,7 @@ def accumulator(dtype: torch.dtype) -> tl.dtype:
 
 def panel(width: int) -> int:
     """Columns a program: a power of two, at most 128."""
-    return min(max(triton.next_power_of_2(width), 16), 128)
+    return min(max(1 << (width - 1).bit_length(), 16), 128)
 
 
 def warps(most: int, numbers: int, size: int) -> int:
@@ -193,12 +193,12 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
         return out
     if x.stride(1) != 1:
         x = x.contiguous()
-    programs = triton.cdiv(rows + edges, SHARE)
+    programs = -(-(rows + edges) // SHARE)
     acc, columns = accumulator(x.dtype), panel(width)
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     carry = torch.empty(programs, width, dtype=kind, device=x.device)
     carry_row = torch.empty(programs, dtype=torch.int64, device=x.device)
-    grid = (programs, triton.cdiv(width, columns))
+    grid = (programs, -(-width // columns))
     with launching(x):
         _spmm[grid](
             indptr,
@@ -234,7 +234,7 @@ def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Te
     right = right if right.stride(1) == 1 else right.contiguous()
     columns = dot_panel(width, left.dtype)
     with launching(left):
-        _edge_dot[(triton.cdiv(edges, 32),)](
+        _edge_dot[(-(-edges // 32),)](
             edge_rows(indptr, edges),
             indices,
             left,

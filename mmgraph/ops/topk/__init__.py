@@ -11,11 +11,9 @@ from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.topk import cpu, reference
 from mmgraph.ops.topk.index import TopKIndex
-from mmgraph.ops.topk.select import TopK, best, best_of, length
+from mmgraph.ops.topk.select import TopK, best, best_of, length, room
 
 __all__ = ["TopK", "TopKIndex", "best_of", "topk", "topk_scores"]
-
-_BLOCK_BYTES = 64 << 20
 
 
 def topk(
@@ -26,7 +24,7 @@ def topk(
     seen: CSR | None = None,
     users: Tensor | None = None,
     candidates: Tensor | None = None,
-    memory: int = _BLOCK_BYTES,
+    memory: int | None = None,
     impl: str = "auto",
 ) -> TopK:
     """The k videos with the highest dot product for each user; exact, and ties go to the lower row.
@@ -42,7 +40,8 @@ def topk(
         seen: [U, V], the pairs never to be returned.
         users: [B], the row of ``seen`` of each row of ``user``; 0..B-1 by default.
         candidates: [V] bool, the videos that may be returned; all by default.
-        memory: bytes that one block of scores may take.
+        memory: bytes that one block of scores may take; by default 64 MiB on CPU, where a block should stay near the
+            caches, and 1 GiB on a GPU, where a block should be worth the calls it takes.
         impl: "auto", or "reference" for the slow version.
 
     Raises:
@@ -56,7 +55,7 @@ def topk(
         raise ValueError(f"user and video must be [B, D] and [V, D], got {list(user.shape)}, {list(video.shape)}")
     if user.dtype != video.dtype:
         raise TypeError(f"user and video must be of one type, got {user.dtype} and {video.dtype}")
-    k, memory = length(k, len(video)), checks.count(memory, "memory")
+    k, memory = length(k, len(video)), room(memory, video.device)
     if users is None:
         users = torch.arange(user.shape[0], device=user.device)
     users = _users(users, seen, len(video), user)
@@ -92,15 +91,17 @@ def _products(
 ) -> TopK:
     transposed = video.T
     buffer = user.new_empty(0)
+    hidden = None if candidates is None else ~candidates
 
     def score(place: Tensor) -> Tensor:
         nonlocal buffer
         if buffer.shape[0] < place.numel():
             buffer = user.new_empty(place.numel(), video.shape[0])
-        return torch.mm(user[place], transposed, out=buffer[: place.numel()])
+        scores = torch.mm(user[place], transposed, out=buffer[: place.numel()])
+        return scores if hidden is None else scores.masked_fill_(hidden, -torch.inf)
 
     place = torch.arange(user.shape[0], device=user.device)
-    return _blocked(score, place, users, video.shape[0], k, seen, candidates, memory, user.element_size())
+    return _blocked(score, place, users, video.shape[0], k, seen, None, memory, user.element_size())
 
 
 def topk_scores(
@@ -111,7 +112,7 @@ def topk_scores(
     *,
     seen: CSR | None = None,
     candidates: Tensor | None = None,
-    memory: int = _BLOCK_BYTES,
+    memory: int | None = None,
 ) -> TopK:
     """As :func:`topk`, for any scorer: any head, any model.
 
@@ -126,8 +127,9 @@ def topk_scores(
         ValueError: sizes or devices do not fit, a row lies outside ``seen``, or a score is NaN.
     """
     num_videos = checks.count(num_videos, "num_videos", 0)
-    k, memory = length(k, num_videos), checks.count(memory, "memory")
+    k = length(k, num_videos)
     users = _users(users, seen, num_videos, None)
+    memory = room(memory, users.device)
     if candidates is not None:
         candidates = checks.flags(candidates, num_videos, "candidates", like=users)
     with torch.no_grad():

@@ -9,14 +9,13 @@ from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.spmm import cpu as spmm
 from mmgraph.ops.topk import cpu
-from mmgraph.ops.topk.select import TopK, best, length, padded
+from mmgraph.ops.topk.select import TopK, best, length, padded, room
 
 _ROUNDED = 2.0**-8 * 1.02  # a number is off by at most this share of it when it is rounded to bfloat16
 _HUGE, _TINY = 1e15, 1e-20  # norms, and scores, beyond which products in bfloat16 overflow, or vanish
 _LONGEST = 4096  # bounds selected a row, at most
 _SCAN = 32  # rows from which a product in bfloat16 is quicker than a scan
 _PART = 1 << 16  # videos put into the table at a time
-_BLOCK_BYTES = 64 << 20
 _SMALL = 1 << 16  # pairs of a user and a video up to which all are scored one by one
 
 
@@ -257,7 +256,7 @@ class TopKIndex:
         seen: CSR | None = None,
         users: Tensor | None = None,
         candidates: Tensor | None = None,
-        memory: int = _BLOCK_BYTES,
+        memory: int | None = None,
     ) -> TopK:
         """The k videos with the highest scores for each user, best first, ties to the lower row.
 
@@ -267,7 +266,7 @@ class TopKIndex:
             seen: [U, C] with C at most V, the pairs never to be returned; later videos are nobody's.
             users: [B], the row of ``seen`` of each row of ``user``; 0..B-1 by default.
             candidates: [V] bool, the videos that may be returned, or [B, V], those of each user; all by default.
-            memory: bytes that one block of scores may take.
+            memory: bytes that one block of scores may take, as in :func:`mmgraph.ops.topk`.
 
         Raises:
             TypeError: ``users`` or ``k`` are not whole numbers, ``candidates`` not bool, ``user`` is float64.
@@ -276,7 +275,7 @@ class TopKIndex:
         user = checks.numbers(user, (None, self.width), "user", like=self)
         if user.dtype == torch.float64:
             raise TypeError("user must be float32 or narrower, got float64: pass user.float()")
-        k, memory = length(k, self._count), checks.count(memory, "memory")
+        k, memory = length(k, self._count), room(memory, self.device)
         if seen is not None:
             if not isinstance(seen, CSR):
                 raise TypeError(f"seen must be a CSR, got {type(seen).__name__}: CSR.from_edges makes one")

@@ -13,6 +13,11 @@ from mmgraph.ops.topk import cpu
 
 _WIDE = 16_384  # columns from which two passes are quicker than one
 _PADDED = 1 << 16  # the longest list of a catalogue that is shorter: what it lacks is filled up
+_NEAR, _FAR = (
+    64 << 20,
+    1 << 30,
+)  # bytes of a block of scores: near a CPU's caches; a device that a call takes long to reach
+_PARTS = 8  # a block's rows with ties are settled in so many parts: their keys take three times the scores
 
 
 class TopK(NamedTuple):
@@ -27,9 +32,10 @@ class TopK(NamedTuple):
 def best_of(scores: Tensor, k: int) -> TopK:
     """The k largest of each row, best first, ties to the lower column; exact.
 
-    No selection over all columns: they are cut into contiguous groups, the k groups with the largest maxima hold the
-    k largest scores, and only what is as large is searched (by ``kernel.c`` on CPU). Without the kernel, rows with
-    equal scores at the edge of the list are settled by a search over all columns.
+    No selection over all columns: they are cut into groups, the k groups with the largest maxima hold the k largest
+    scores, and only what is as large is searched: by ``kernel.c`` on CPU, by ``torch.topk`` over the maxima and then
+    over their groups elsewhere. There rows with equal scores at the edge of the list are settled by a search over all
+    columns.
 
     Args:
         scores: [B, V] floating point.
@@ -59,12 +65,13 @@ def best(scores: Tensor, k: int, seen: CSR | None, users: Tensor | None) -> TopK
         value = scores.new_full((rows, wanted), -torch.inf)
         return TopK(value, torch.full((rows, wanted), -1, device=scores.device))
     value, index, tied = _unordered_ties(scores, k)
-    if bool(tied.any()):
-        # equal scores at the edge of the list: which of them are in it has to be settled by their columns
-        rows = tied.nonzero().squeeze(1)
-        value[rows], index[rows] = _ordered_ties(scores[rows], k)
-    if bool(value.isnan().any()):
+    flaws = int(value.isnan().any() + 2 * tied.any())  # the device is waited for once
+    if flaws % 2:
         raise ValueError("a score is NaN: scores, or the user and video rows that they are products of, hold one")
+    if flaws:
+        # equal scores at the edge of the list: which of them are in it has to be settled by their columns
+        for lines in tied.nonzero().squeeze(1).split(max(rows // _PARTS, 1)):
+            value[lines], index[lines] = _ordered_ties(scores[lines], k)
     return padded(value, index.masked_fill(value == -torch.inf, -1), wanted)
 
 
@@ -81,12 +88,14 @@ def _unordered_ties(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k best of each row in order, and the rows [B] where another column equals the last of them."""
     width = scores.shape[1]
     column, tied = None, torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)
-    group = max(1 << (int((width / k) ** 0.5).bit_length() - 1), 32)  # smaller groups reduce slowly
+    group = max(1 << (int((width / k) ** 0.5).bit_length() - 1), 32)
     if width >= _WIDE and k * group * 2 <= width:
-        whole = width // group * group
-        _top, chosen = _edge(scores[:, :whole].unflatten(1, (-1, group)).amax(2), k, tied)
-        inside = torch.arange(group, device=scores.device)
-        column = (chosen.unsqueeze(2) * group + inside).flatten(1)
+        # a group is every step-th column, so that the maxima are taken over whole rows of neighbouring numbers
+        step = width // group
+        whole = step * group
+        _top, chosen = _edge(scores[:, :whole].unflatten(1, (group, step)).amax(1), k, tied)
+        inside = torch.arange(0, whole, step, device=scores.device)
+        column = (chosen.unsqueeze(2) + inside).flatten(1)
         tail = torch.arange(whole, width, device=scores.device).expand(scores.shape[0], -1)
         column = torch.cat([column, tail], 1)
         scores = scores.gather(1, column)
@@ -130,3 +139,10 @@ def _ordered(value: Tensor, index: Tensor) -> Tensor:
 def length(k: int, num_videos: int) -> int:
     """``k`` checked: a list may be longer than the catalogue, but not without end."""
     return checks.count(k, "k", 0, max(num_videos, _PADDED))
+
+
+def room(memory: int | None, device: torch.device) -> int:
+    """Bytes of a block of scores: as given, or what suits the device."""
+    if memory is None:
+        return _NEAR if device.type == "cpu" else _FAR
+    return checks.count(memory, "memory")
