@@ -149,7 +149,8 @@ def train_steps(wire: Wire | None, graph: Any, way: str, steps: int) -> dict[str
 def formula(batch: Any, cosine: bool) -> int:
     """The bytes of a step of the column scheme."""
     if cosine:
-        return column_step_bytes(len(batch.user), in_batch=True, cosine_videos=len(batch.positive.unique()))
+        videos = len(batch.positive.unique())
+        return column_step_bytes(len(batch.user), in_batch=videos, cosine_videos=videos)
     return column_step_bytes(len(batch.user), batch.negative.shape[1])
 
 

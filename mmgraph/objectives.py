@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import Draws
-from mmgraph.losses import bce, bpr, sampled_softmax, softmax_cross_entropy
-from mmgraph.losses.softmax import in_batch_log_q
+from mmgraph.losses import bce, bpr, softmax_cross_entropy
+from mmgraph.losses.softmax import in_batch_log_q, log_mass
 from mmgraph.nn.memory import UserMeans
 from mmgraph.ops import checks
 
@@ -307,26 +307,56 @@ class SampledSoftmax(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``softmax``."""
-        own, other = self.logits(head, examples.unit(head) if self.cosine else examples, graph)
+        sample = self.sample(head, examples.unit(head) if self.cosine else examples, graph)
+        own, mass = sample.own(1 / self.temperature), sample.log_mass(1 / self.temperature)
         if self.exponent is None:
-            return {"softmax": sampled_softmax(own, other)}
-        return {"softmax": (self.exponent * _log_mass(other) - own.squeeze(1)).mean()}
+            return {"softmax": (torch.logaddexp(own, mass) - own).mean()}
+        return {"softmax": (self.exponent * _or_zero(mass) - own).mean()}
 
-    def logits(self, head: Head, examples: Examples, graph: MultimodalGraph) -> tuple[Tensor, Tensor]:
-        """Scores over τ, corrected, of positives [B, 1] and of the sample [B, N or B]; -inf where it is no negative."""
+    def sample(self, head: Head, examples: Examples, graph: MultimodalGraph) -> SoftmaxSample:
+        """The batch's scores, and what corrects them."""
         if self.negatives:
-            own, other = (s / self.temperature for s in examples.scores(head))
+            own, other = examples.scores(head)
+            bias = torch.zeros_like(other[0])
             if self.log_q and self.shared:
-                row = examples.rows_of(examples.negative)
-                other = other - (self.draws.share(graph)[row] * self.negatives).log()
+                bias = -(self.draws.share(graph)[examples.rows_of(examples.negative)] * self.negatives).log()
             if self.shared:
                 other = other.masked_fill(examples.negative == examples.positive.unsqueeze(1), -torch.inf)
-            return own, other
-        scores = head.compare(examples.state, F.embedding(examples.positive, examples.video)) / self.temperature
+            return SoftmaxSample(own.squeeze(1), torch.zeros_like(own[0]), other, bias, None)
+        scores, positive = head.compare(examples.state, examples.video), examples.positive
+        # a video counts as often as the batch names it, and against its own users not at all
+        bias = torch.zeros_like(scores[0]).scatter_add_(0, positive, torch.ones_like(scores[:, 0])).log()
+        log_q = torch.zeros_like(bias)
         if self.log_q:
-            scores = scores - in_batch_log_q(graph, examples.rows_of(examples.positive))
-        same = examples.positive.unsqueeze(0) == examples.positive.unsqueeze(1)
-        return scores.diagonal().unsqueeze(1), scores.masked_fill(same, -torch.inf)
+            log_q = in_batch_log_q(graph, examples.rows_of(torch.arange(len(bias), device=bias.device)))
+        own = scores.gather(1, positive.unsqueeze(1)).squeeze(1)
+        return SoftmaxSample(own, -log_q[positive], scores, bias - log_q, positive)
+
+
+class SoftmaxSample(NamedTuple):
+    """What a softmax over a sample compares: s = w ŷ + bias, w the sharpness 1/τ, a number or one for each example [B].
+
+    Attributes:
+        positive: scores of the chosen videos, [B].
+        positive_bias: [B].
+        other: scores of the sample, [B, N].
+        bias: [N].
+        without: [B] int64, the column of the sample that is an example's own video; None where there is none.
+    """
+
+    positive: Tensor
+    positive_bias: Tensor
+    other: Tensor
+    bias: Tensor
+    without: Tensor | None
+
+    def own(self, sharpness: float | Tensor) -> Tensor:
+        """s⁺ [B]."""
+        return self.positive * sharpness + self.positive_bias
+
+    def log_mass(self, sharpness: float | Tensor) -> Tensor:
+        """ln Σ_j e^{s_j} [B] over the sample; -inf where there is none."""
+        return log_mass(self.other, sharpness, self.bias, self.without)
 
 
 @dataclass(frozen=True)
@@ -407,16 +437,16 @@ class AdaptiveTemperature(Objective):
         losses = examples.memory
         if losses is None:
             raise ValueError("AdaptiveTemperature needs examples.memory: call it by a model's ranking_loss")
-        own, other = self._sample().logits(head, examples.unit(head), graph)
-        own, sharpness = own.squeeze(1), self.sharpness(graph, losses)[examples.user_row]  # type: ignore[arg-type]
-        losses.add(examples.user_row, (_log_mass(other) - own).detach(), graph.seen.num_edges)  # type: ignore[operator]
-        return {"softmax": (_log_mass(sharpness.unsqueeze(1) * other) - self.base(graph) * own).mean()}
+        sample, sharpness = self._sample().sample(head, examples.unit(head), graph), self.sharpness(graph, losses)  # type: ignore[arg-type]
+        with torch.no_grad():
+            losses.add(examples.user_row, _or_zero(sample.log_mass(1.0)) - sample.own(1.0), graph.seen.num_edges)  # type: ignore[operator]
+        mass = _or_zero(sample.log_mass(sharpness[examples.user_row]))
+        return {"softmax": (mass - sample.own(self.base(graph))).mean()}
 
 
-def _log_mass(scores: Tensor) -> Tensor:
-    """ln Σ_j e^{s_j} of each row; 0, without gradient, of a row of nothing but -inf, which has no negative."""
-    none = scores.isneginf().all(1, keepdim=True)
-    return scores.masked_fill(none, 0.0).logsumexp(1).masked_fill(none.squeeze(1), 0.0)
+def _or_zero(mass: Tensor) -> Tensor:
+    """0, without gradient, of an example that has no negative."""
+    return mass.masked_fill(mass.isneginf(), 0.0)
 
 
 def lambert_w(x: Tensor) -> Tensor:

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 
 def column_step_bytes(
-    batch: int, negatives: int = 1, *, in_batch: bool = False, cosine_videos: int | None = None, sums: int = 1
+    batch: int, negatives: int = 1, *, in_batch: int | None = None, cosine_videos: int | None = None, sums: int = 1
 ) -> int:
     """Bytes that each process hands over in one step of the column scheme; they depend on the batch alone.
 
-    One number a score: B (1 + N), or B² for the softmax over the batch. A cosine adds the norms of B users and of the
-    videos that the batch reads, there and back. ``sums``: loss terms that are summed over columns (``l2``).
+    One number a score: B (1 + N), or B times its distinct videos for the softmax over the batch. A cosine adds the
+    norms of B users and of the videos that the batch reads, there and back.
 
     Args:
         batch: B pairs.
         negatives: N a pair.
-        in_batch: the sample is the batch itself.
+        in_batch: how many videos a batch holds that is its own sample; None: the negatives are drawn.
         cosine_videos: how many videos' norms are taken; None: no cosine.
-        sums: see above.
+        sums: loss terms that are summed over columns (``l2``).
     """
-    scores = batch * batch if in_batch else batch * (1 + negatives)
+    scores = batch * (1 + negatives if in_batch is None else in_batch)
     norms = 0 if cosine_videos is None else 2 * (batch + cosine_videos)
     return 4 * (scores + norms + sums)
 

@@ -104,6 +104,46 @@ def sampled_softmax(
     return (logits.logsumexp(1) - logits[:, 0]).mean()
 
 
+def log_mass(
+    scores: Tensor, scale: float | Tensor = 1.0, bias: Tensor | float = 0.0, without: Tensor | None = None
+) -> Tensor:
+    """ln Σ_{j ≠ without_b} e^{scale_b · s_bj + bias_j} of each row, [B]; -inf, without gradient, where none is.
+
+    One matrix besides the scores is written and kept, in few passes: on a CPU an in-batch softmax by ``masked_fill``
+    and ``logsumexp`` spends more time in these than in its matrix products.
+
+    Args:
+        scores: [B, N]; -inf takes one out.
+        scale: positive, a number or [B]; gets no gradient.
+        bias: [N], such as the logarithm of how often a column counts; -inf takes it out. Gets no gradient.
+        without: [B] int64, the column that each row leaves out; None: nothing.
+    """
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        scores = scores.float()
+    scale, bias = (torch.as_tensor(x, dtype=scores.dtype, device=scores.device).detach() for x in (scale, bias))
+    return _LogMass.apply(scores, scale.reshape(-1, 1), bias, without)  # type: ignore[return-value]
+
+
+class _LogMass(torch.autograd.Function):
+    """Forward keeps e^{scaled score − the row's largest} and its sum; backward scales the former."""
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, scale: Tensor, bias: Tensor, without: Tensor | None) -> Tensor:
+        gains = torch.addcmul(bias, scores, scale)
+        if without is not None:
+            gains.scatter_(1, without.unsqueeze(1), -torch.inf)
+        top = gains.amax(1, keepdim=True)
+        top = torch.where(top == -torch.inf, 0.0, top)
+        mass = gains.sub_(top).exp_().sum(1, keepdim=True)
+        ctx.save_for_backward(gains, torch.where(mass == 0, 0.0, scale / mass))
+        return (mass.log() + top).squeeze(1)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gains, share = ctx.saved_tensors
+        return gains * (share * grads[0].unsqueeze(1)), None, None, None
+
+
 def in_batch_log_q(graph: MultimodalGraph, videos: Tensor) -> Tensor:
     """ln q of each video [B], q the chance that a random training pair of the graph holds it; one not chosen counts 1.
 

@@ -147,7 +147,7 @@ def step_bytes(wire: Wire, name: str) -> list[int]:
         said = column_step_bytes(
             len(batch.user),
             batch.negative.shape[1],
-            in_batch=not batch.negative.numel(),
+            in_batch=None if batch.negative.numel() else videos,
             cosine_videos=videos if cosine else None,
         )
         out += [wire.sent.total() - said]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -97,3 +100,30 @@ def test_the_correction_makes_the_estimated_mass_unbiased():
             loss = sampled(state[one], table, target[one], negative, (q[negative] * 200).log())
             total[i] += loss.exp() * (state[i] @ table[target[i]]).exp()
     torch.testing.assert_close(total / 400, (state @ table.T).exp().sum(1), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("scale", [2.0, torch.tensor([0.5, 1.0, 2.0, 3.0, 0.1], dtype=torch.float64)])
+def test_log_mass_is_logsumexp_over_what_is_left(scale):
+    scores = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    bias = torch.tensor([0.0, 0.7, -1.2, -torch.inf, 0.1, 0.0], dtype=torch.float64)
+    without = torch.tensor([0, 1, 5, 3, 3])
+    weight = torch.arange(1.0, 6.0, dtype=torch.float64)
+    mine = softmax.log_mass(scores, scale, bias, without)
+    shifted = scores * torch.as_tensor(scale).reshape(-1, 1) + bias
+    expected = torch.stack([row[[j for j in range(6) if j != out]].logsumexp(0) for row, out in zip(shifted, without)])
+    torch.testing.assert_close(mine, expected)
+    assert torch.autograd.gradcheck(lambda s: softmax.log_mass(s, scale, bias, without), scores)
+    for left, right in zip(*(torch.autograd.grad((x * weight).sum(), scores) for x in (mine, expected))):
+        torch.testing.assert_close(left, right)
+
+
+def test_log_mass_of_nothing_is_minus_infinity_and_of_great_scores_exact():
+    scores = torch.tensor([[1e4, 1e4 - 1], [3.0, -torch.inf]], requires_grad=True)
+    mass = softmax.log_mass(scores, without=torch.tensor([1, 0]))
+    assert mass.tolist() == [1e4, -torch.inf]
+    (gradient,) = torch.autograd.grad(mass[0] + mass[1].masked_fill(mass[1].isneginf(), 0.0), scores)
+    assert gradient.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    broken = softmax.log_mass(torch.tensor([[torch.nan, 0.0]]), without=torch.tensor([1]))
+    assert bool(broken.isnan().all())
+    low = softmax.log_mass(torch.full((1, 1000), 1.0, dtype=torch.bfloat16))
+    assert low.item() == pytest.approx(1 + math.log(1000), rel=1e-6)
