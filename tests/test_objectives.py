@@ -23,6 +23,7 @@ from mmgraph.objectives import (
     MaxMargin,
     Objective,
     SampledSoftmax,
+    SoftmaxSample,
     lambert_w,
 )
 from mmgraph.testing import alike, checkerboard, twelve_nodes
@@ -106,6 +107,15 @@ def test_cosines_and_the_exponent_give_bsl():
     ).mean()
     got = value(SampledSoftmax(temperature=0.1, cosine=True, exponent=0.84), e)["softmax"]
     torch.testing.assert_close(got, expected)
+
+
+def test_a_softmax_sample_counts_a_video_as_often_as_the_batch_names_it():
+    e = batch()
+    sample = SampledSoftmax().sample(DotHead(), e, twelve_nodes())
+    assert isinstance(sample, SoftmaxSample)
+    assert sample.bias.exp().tolist() == e.positive.bincount(minlength=len(e.video)).tolist()
+    scores = e.state @ e.video.T
+    assert torch.equal(sample.own(2.0), 2 * scores.gather(1, e.positive[:, None]).squeeze(1))
 
 
 def test_shared_negatives_are_corrected_for_their_share_and_never_the_positive():
