@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -321,8 +322,13 @@ class Constraint:
 
         The last gate of a list, whose rows are plain numbers: what :attr:`columns` says, without a copy of it.
         """
-        columns = self._columns.numpy()
-        return [0 <= row < self.num_videos and bool(columns[row]) for row in videos]
+        opened, size = self._opened, self.num_videos
+        return [0 <= row < size and opened[row] == 1 for row in videos]
+
+    @cached_property
+    def _opened(self) -> bytes:
+        """A byte for each video, 1 where it may be shown: read a row at a time many times quicker than an array."""
+        return self._columns.cpu().numpy().tobytes()
 
     def keep(self, users: Tensor, lists: Tensor) -> Tensor:
         """Lists made earlier (a cache's) without what may no longer be shown: [B, k], -1 at the end in their place."""

@@ -26,6 +26,12 @@ class History:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    def videos(self, user: int) -> NDArray[np.int32]:
+        """Videos of one user row; empty for one beyond the table."""
+        if not 0 <= user < len(self):
+            return self.video[:0]
+        return self.video[self.indptr[user] : self.indptr[user + 1]]
+
     def of(self, user: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Videos and times of one user row; empty for one beyond the table."""
         if not 0 <= user < len(self):

@@ -229,11 +229,15 @@ def listed(state: State, one: Asked, pairs: list[tuple[int, float]], popular: bo
     """The list in raw ids. The last gate: whatever found a video, one that is barred does not leave."""
     raw, trained = state.videos.raw, state.trained
     good = state.constraint.opens([row for row, _ in pairs])
-    pairs = [pair for pair, fits in zip(pairs, good, strict=True) if fits]
-    items: list[dict[str, Any]] = [
-        {"video": raw[row], "score": score, "source": "popular" if popular else "model" if row < trained else "new"}
-        for row, score in pairs
-    ]
+    if not all(good):
+        pairs = [pair for pair, fits in zip(pairs, good, strict=True) if fits]
+    items: list[dict[str, Any]]
+    if popular:
+        items = [{"video": raw[row], "score": score, "source": "popular"} for row, score in pairs]
+    else:
+        items = [
+            {"video": raw[row], "score": score, "source": "model" if row < trained else "new"} for row, score in pairs
+        ]
     if state.titled:
         for item, (row, _) in zip(items, pairs, strict=True):
             if (title := state.column(row, "title")) is not None:

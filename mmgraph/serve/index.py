@@ -76,11 +76,8 @@ class Index:
         if longest > _FEW:
             return as_lists(self.top(queries, k, exclude, allowed))
         # the best k + n hold the best k without any n of them: cheaper than a matrix of pairs, and as exact
-        found = as_lists(self._index.search(queries, k + longest, candidates=allowed))
-        if not longest:
-            return found
-        barred = [set(rows.tolist()) for rows in exclude]
-        return [[one for one in line if one[0] not in out][:k] for line, out in zip(found, barred, strict=True)]
+        found = self._index.search(queries, k + longest, candidates=allowed)
+        return as_lists(found, k, [frozenset(rows.tolist()) for rows in exclude] if longest else None)
 
     def top(
         self, queries: Tensor, k: int, exclude: Sequence[NDArray[np.int64]] = (), allowed: Tensor | None = None
@@ -109,7 +106,15 @@ class Index:
         return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))
 
 
-def as_lists(found: TopK) -> Lists:
-    """Without the places that hold no video."""
+def as_lists(found: TopK, k: int | None = None, exclude: Sequence[frozenset[int]] | None = None) -> Lists:
+    """Without the places that hold no video, nor what each query excludes; k at most."""
     pairs = zip(found.video.tolist(), found.score.tolist(), strict=True)
-    return [[one for one in zip(rows, scores, strict=True) if one[0] >= 0] for rows, scores in pairs]
+    if exclude is None:
+        return [[one for one in zip(rows, scores) if one[0] >= 0][:k] for rows, scores in pairs]
+    return [_without(out, rows, scores, k) for (rows, scores), out in zip(pairs, exclude, strict=True)]
+
+
+def _without(out: frozenset[int], rows: list[int], scores: list[float], k: int | None) -> list[tuple[int, float]]:
+    if (first := rows[:k]) and first[-1] >= 0 and out.isdisjoint(first):
+        return list(zip(first, scores))  # most often what is barred is not among the best
+    return [one for one in zip(rows, scores) if one[0] >= 0 and one[0] not in out][:k]

@@ -31,7 +31,7 @@ class UnknownColumn(KeyError):
         self.name, self.names = name, tuple(names)
 
 
-@dataclass
+@dataclass(slots=True)
 class Question:
     """What to recommend to whom.
 
@@ -58,7 +58,7 @@ class Question:
     popular: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Answer:
     """A list, best first.
 

@@ -26,6 +26,7 @@ from mmgraph.serve.media import MediaStore, encode_media, kind_of, media_folder
 from mmgraph.serve.rules import ColumnQuota, ServerRules
 
 SNAPSHOT = ".snapshot"  # beside the log
+_COLLECT = 20_000  # objects between two looks of the collector: a list of 20 is 60 of them, and none is part of a cycle
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def server(app: App) -> Any:
         lifespan="on",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # who asks is known by key, or is a program of this machine: no header says otherwise
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
     )
@@ -212,6 +214,7 @@ def _work(config: ServeConfig, place: socket.socket, first: bool) -> None:
     torch.set_num_threads(1)
     app = make_app(config, first=first)
     app.engine.started = gc.freeze  # what was read lives as long as the process: the collector need not look at it
+    gc.set_threshold(_COLLECT, *gc.get_threshold()[1:])
     running = server(app)
     app.fatal = lambda: setattr(running, "should_exit", True)
     ending = threading.Event()

@@ -114,6 +114,8 @@ class State:
         self.unreadable = 0
         """Entries that are no events of ours; they change nothing else."""
         self.profiles: dict[int, Tensor] = {}
+        self._known = b"" if bundle.user is None else bundle.user.any(dim=1).numpy().tobytes()
+        """A byte for each trained user: 0 where their row is, for nothing was known of them."""
         self.dirty: set[int] = set()
         """Users whose row is older than their last click."""
         self._pending: list[int] = []
@@ -309,7 +311,7 @@ class State:
 
     def seen(self, user: int) -> NDArray[np.int64]:
         """Rows of everything a user met."""
-        before = self.bundle.history.of(user)[0].astype(np.int64)
+        before = self.bundle.history.videos(user).astype(np.int64)
         since = self.met.get(user)
         return before if since is None else np.concatenate([before, [m.video for m in since]])
 
@@ -329,9 +331,8 @@ class State:
             known = self.profiles.get(user)
             if known is not None:
                 return known
-            if self.bundle.user is not None and user < len(self.bundle.user):
-                trained = self.bundle.user[user]
-                return trained if bool(trained.any()) else None  # 0: nothing was known of them
+            if self.bundle.user is not None and user < len(self._known):
+                return self.bundle.user[user] if self._known[user] else None
         row = self._fold_in(user)
         self.dirty.discard(user)
         if row is not None:

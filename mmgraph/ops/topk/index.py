@@ -301,6 +301,9 @@ class TopKIndex:
         """:meth:`search` of what was checked: blocks by bounds; the rows these leave open, and all from where they are
         many, by products."""
 
+        if not self._bounds_serve(k) and 4 * self._count * len(user) <= memory:
+            return self._products(user, k, seen, users, candidates)
+
         def of(rows: slice | Tensor) -> tuple:
             mine = candidates[rows] if candidates is not None and candidates.dim() == 2 else candidates
             return user[rows], k, seen, None if users is None else users[rows], mine
