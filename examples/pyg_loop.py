@@ -73,7 +73,7 @@ def main() -> None:
             with torch.no_grad():
                 users, videos = model(graph, adjacency)
                 found = auc(users, videos, held_out, chance)
-            print(f"epoch {epoch + 1}: loss {float(loss):.3f}, AUC on valid {found:.3f}")
+            print(f"epoch {epoch + 1}: loss {loss.item():.3f}, AUC on valid {found:.3f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say, sa
 from mmgraph.cli.table import results_below
 
 if TYPE_CHECKING:
-    from mmgraph.experiment import Result
+    from mmgraph.experiment import Comparison, Result
 
 
 def compare(
@@ -49,16 +49,25 @@ def compare(
         numbers = ("difference", "95 % interval", "p (Holm)", "d_z", "detectable")
         rows = [
             [
-                *(other, f"{c.mean_b:.4f}", f"{c.difference:+.4f}", f"[{c.interval[0]:+.4f}, {c.interval[1]:+.4f}]"),
-                *(f"{c.p_adjusted:.2g}", f"{c.dz:+.2f}", f"{c.detectable:.4f}", c.verdict),
+                *(other, f"{c.mean_b:.4f}", f"{c.difference:+.4f}"),
+                *(_of_several(c) if c.users > 1 else ("–",) * 4),
+                c.verdict,
             ]
             for other, c in found.items()
         ]
         first = next(iter(found.values()))
-        title = f"{name} {first.mean_a:.4f}, {names[0]}, {stage}, {group}, {first.users} users, against"
+        users = f"{first.users} user" + "s" * (first.users != 1)
+        title = f"{name} {first.mean_a:.4f}, {names[0]}, {stage}, {group}, {users}, against"
         say_table(title, {"": "left", names[0]: "right", **dict.fromkeys(numbers, "right"), "verdict": "left"}, rows)
         if any(c.seeds < 2 for c in found.values()):
             say("one seed: the interval is over users alone, and another initialisation may turn the sign")
+        if any(c.users == 1 for c in found.values()):
+            say("one user says nothing of others: there is no interval")
+
+
+def _of_several(c: Comparison) -> tuple[str, ...]:
+    interval = f"[{c.interval[0]:+.4f}, {c.interval[1]:+.4f}]"
+    return interval, f"{c.p_adjusted:.2g}", f"{c.dz:+.2f}", f"{c.detectable:.4f}"
 
 
 def _one(folder: Path) -> list[Result]:

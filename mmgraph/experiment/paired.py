@@ -47,6 +47,9 @@ def paired_test(d: np.ndarray) -> PairedTest:
 
     Args:
         d: differences [..., S, n]; leading dimensions are further data sets.
+
+    Returns:
+        PairedTest: NaN throughout where n is 1, for one user says nothing of others.
     """
     from scipy.stats import t as student
 
@@ -62,8 +65,8 @@ def paired_test(d: np.ndarray) -> PairedTest:
         kept = np.maximum(0, of_seeds - np.interp(share, _SHARES, _taken_off(seeds - 1)) * of_users)
 
     def half_width(tail: float | np.ndarray) -> np.ndarray:
-        over_seeds = student.isf(tail, seeds - 1) * np.sqrt(kept) if seeds > 1 else 0.0
-        return np.hypot(student.isf(tail, users - 1) * np.sqrt(of_users), over_seeds)
+        over_seeds = _quantile(tail, seeds - 1) * np.sqrt(kept) if seeds > 1 else 0.0
+        return np.hypot(_quantile(tail, users - 1) * np.sqrt(of_users), over_seeds)
 
     margin = half_width(ALPHA / 2)
     error = np.sqrt(of_users + np.maximum(0, of_seeds - noise))
@@ -85,6 +88,13 @@ def variances(d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rest = d - over_users[..., None, :] - over_seeds[..., None] + d.mean((-2, -1))[..., None, None]
     noise = (rest**2).sum((-2, -1)) / ((users - 1) * (seeds - 1))
     return of_users, over_seeds.var(-1, ddof=1) / seeds, noise / (users * seeds)
+
+
+def _quantile(tail: float | np.ndarray, freedom: int) -> np.ndarray:
+    """Student's, finite: SciPy gives minus infinity for a tail below 1e-280, which times no variance is no number."""
+    from scipy.stats import t as student
+
+    return np.minimum(np.abs(student.isf(tail, freedom)), 1e300)
 
 
 def _tail_of(mean: np.ndarray, half_width: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

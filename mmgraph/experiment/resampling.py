@@ -36,10 +36,12 @@ def sign_flip(d: np.ndarray, resamples: int, seed: int) -> float:
 
 
 def bootstrap_interval(d: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of the mean, by percentiles of means of values drawn anew."""
+    """95 % interval of the mean, by percentiles of means of values drawn anew; NaN for one value."""
     from scipy.stats import bootstrap
 
-    if np.ptp(d) == 0:  # one user, or a difference that is the same for all
+    if len(d) < 2:
+        return math.nan, math.nan
+    if np.ptp(d) == 0:
         return float(d[0]), float(d[0])
     options: dict[str, Any] = {"random_state": np.random.default_rng(seed)}  # `rng` from scipy 1.15 on
     found = bootstrap(

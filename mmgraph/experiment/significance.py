@@ -73,9 +73,13 @@ class Comparison:
         return "better" if self.difference > 0 else "worse"
 
     def __str__(self) -> str:
+        means = f"{self.metric} ({self.group}, {self.stage}): {self.mean_a:.4f} against {self.mean_b:.4f}, difference "
+        if self.users == 1:
+            return (
+                f"{means}{self.difference:+.4f} for one user, who says nothing of others: no interval, {self.verdict}"
+            )
         return (
-            f"{self.metric} ({self.group}, {self.stage}): {self.mean_a:.4f} against {self.mean_b:.4f}, difference "
-            f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}] over {self.users} users: "
+            f"{means}{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}] over {self.users} users: "
             f"p = {self.p_users:.2g} (paired t-test), {self.p_permutation:.2g} (permutation); "
             f"over {self.seeds} seeds: p = {self.p_seeds:.2g} (paired t-test), "
             f"{self.p_seeds_permutation:.2g} (permutation); "

@@ -128,6 +128,19 @@ def test_the_interval_is_the_users_at_least_and_the_seeds_where_these_decide():
     assert of_seeds.min() > 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_users_who_all_agree_leave_no_doubt_and_one_user_leaves_nothing_else(tmp_path):
+    for users in (2, 4, 50):
+        for seeds in (1, 3):
+            found = paired_test(np.full((seeds, users), 0.5))
+            assert (found.p, found.margin, found.detectable) == (0, 0, 0)
+    a, b = [stored(tmp_path, "a", 0, [0.5])], [stored(tmp_path, "b", 0, [0.25])]
+    alone = compare(a, b, "recall@5")
+    assert np.isnan([alone.low, *alone.interval, alone.p, alone.detectable]).all()
+    assert alone.verdict == "tie"
+    assert str(alone).endswith("+0.2500 for one user, who says nothing of others: no interval, tie")
+
+
 def test_a_family_is_corrected_after_holm_and_the_verdict_follows(tmp_path):
     random = np.random.default_rng(6)
     base, noise = random.random(400), random.normal(0, 0.1, 400)

@@ -140,6 +140,12 @@ def test_mmgraph_compare_gives_verdicts_of_a_family(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "worse" in shown.stdout
     assert "one seed" in shown.stdout
+    for name, value in (("one", 0.5), ("two", 0.25)):
+        stored(tmp_path / "alone", name, 0, [value])
+    alone = call("compare", tmp_path / "alone" / "one", tmp_path / "alone" / "two")
+    assert "1 user, against" in alone.stdout
+    assert "one user says nothing of others" in alone.stdout
+    assert "nan" not in alone.stdout
     assert "several experiments" in call("compare", tmp_path, tmp_path / "low").stderr
     assert "given twice" in call("compare", tmp_path / "low", tmp_path / "high", tmp_path / "high").stderr
 
