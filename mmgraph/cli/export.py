@@ -68,6 +68,8 @@ def export(
                 say(f"{name}: {tower.kind}, {tower.about}")
         for note in manifest.notes:
             say(note)
+        if closed := int((~ready.constraint.columns).sum()):
+            say(f"{closed:,} videos that the run's constraint closes are open in the bundle: hide them in its log")
         say(f"serve it: mmgraph serve {out} --log events.db")
 
 

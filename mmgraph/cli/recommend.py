@@ -25,10 +25,13 @@ def recommend(
     why: Annotated[bool, typer.Option("--why", help="Also say why, from the graph.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Recommend to users with a finished run: titles, scores, raw ids. The folder is enough; no recipe is run."""
+    """Recommend to users with a finished run: titles, scores, raw ids. The folder is enough; no recipe is run.
+
+    What the experiment's constraint forbids is not shown here either.
+    """
     with errors_for_people():
         from mmgraph.experiment import CodeNeeded, Result, load
-        from mmgraph.recommend import Constraint, explain, find_rows, recommend_ids
+        from mmgraph.recommend import explain, find_rows, recommend_ids
 
         result = Result.load(seed_folder(folder))
         made_by = maker(source, result)
@@ -40,8 +43,8 @@ def recommend(
         dataset = ready.dataset
         if dataset is None:
             raise UsageError(f"{folder} was saved without raw ids")
-        seen = Constraint(ready.graph.num_videos, seen=ready.seen)  # a transform may have taken some out of the graph
-        rows = recommend_ids(ready.model, ready.graph, dataset, user, k, constraint=seen).to_frame().to_dicts()
+        rows = recommend_ids(ready.model, ready.graph, dataset, user, k, constraint=ready.constraint)
+        rows = rows.to_frame().to_dicts()
         if why:
             for row in rows:
                 pair = [

@@ -17,7 +17,7 @@ from mmgraph.experiment.identity import Identity
 from mmgraph.experiment.journal import openings, recorded_opening
 from mmgraph.experiment.preparing import Prepared, fit_prepared, prepare
 from mmgraph.experiment.result import PER_USER, Result, environment, without_nan
-from mmgraph.experiment.saved import FILES, WEIGHTS, fill, read_weights, save
+from mmgraph.experiment.saved import CONSTRAINT, FILES, WEIGHTS, fill, read_weights, save
 from mmgraph.experiment.trained import TRAINED, VALID_USERS, Trained, make_room, remove_files, run_folder, same_identity
 from mmgraph.ops.memory import model_need
 from mmgraph.train.together import ALONE, PARTS, Together
@@ -165,7 +165,12 @@ def _train(
 
 def _save(experiment: Experiment, ready: Prepared, at_test: Prepared, out: Path, directory: Path) -> dict[str, str]:
     """Saves the model with what it reads at test, and sees that it comes back the same."""
-    told = {"args": experiment.arguments(), "protocol": ready.split.protocol.model_dump(), "seen": at_test.seen}
+    told = {
+        "args": experiment.arguments(),
+        "protocol": ready.split.protocol.model_dump(),
+        "seen": at_test.seen,
+        "constraint": experiment.evaluate.for_split(ready.split).constraint,
+    }
     save(ready.model, directory, at_test.graph, ready.split.dataset, **told, shared=out / GRAPHS, overwrite=True)
     fill(at_test.model, read_weights(directory), directory / WEIGHTS)
     users = torch.arange(min(2, at_test.graph.num_users))
@@ -179,7 +184,7 @@ def _save(experiment: Experiment, ready: Prepared, at_test: Prepared, out: Path,
             f"{type(ready.model).__name__} scores differently after its weights were saved and read: it keeps "
             "something outside its parameters and buffers (register_buffer), so that no saved run could be trusted"
         )
-    return {name: hash_file(directory / name) for name in FILES}
+    return {name: hash_file(directory / name) for name in (*FILES, CONSTRAINT) if (directory / name).exists()}
 
 
 def _judge(
@@ -212,7 +217,7 @@ def _judge(
         training=trained.training,
         openings=openings(out, split),
         about=test.about,
-        files=files | {name: trained.files[name] for name in FILES},
+        files=files | {name: found for name, found in trained.files.items() if name != VALID_USERS},
         source=source,
     )
     result = result.save(directory)

@@ -1,12 +1,13 @@
 """A trained model as a folder: weights, configuration, the graph it reads, raw ids. Reading one runs no code of others.
 
-=======================  ==========================================================================================
-``model.json``           the model's class by name, its arguments, the protocol, the hash of every other file
-``weights.safetensors``  ``model.state_dict()``
-``graph.safetensors``    nodes, edges and their attributes, features: all that ``encode`` reads
-``users.parquet``        raw ids in row order
-``videos.parquet``       raw ids in row order, titles and further columns, tags and other entities as lists
-=======================  ==========================================================================================
+==========================  =======================================================================================
+``model.json``              the model's class by name, its arguments, the protocol, the hash of every other file
+``weights.safetensors``     ``model.state_dict()``
+``graph.safetensors``       nodes, edges and their attributes, features: all that ``encode`` reads
+``users.parquet``           raw ids in row order
+``videos.parquet``          raw ids in row order, titles and further columns, tags and other entities as lists
+``constraint.safetensors``  what may be shown, where something limits it
+==========================  =======================================================================================
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mmgraph.constraint import Constraint
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.files import MEND, DamagedFile, hash_bytes, read_json, write_atomically, write_json
 from mmgraph.experiment.identity import describe
 from mmgraph.experiment.saved_arguments import encoded, made, named
+from mmgraph.experiment.saved_constraint import packed_constraint, unpacked_constraint
 from mmgraph.experiment.saved_graph import packed, unpacked, write_graph
 from mmgraph.experiment.saved_ids import dataset_of, video_table
 from mmgraph.models import Recommender
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 MODEL, WEIGHTS, GRAPH = "model.json", "weights.safetensors", "graph.safetensors"
 USERS, VIDEOS = "users.parquet", "videos.parquet"
+CONSTRAINT = "constraint.safetensors"  # only where there is one
 FILES = (MODEL, WEIGHTS, GRAPH, USERS, VIDEOS)
 FORMAT = 1
 
@@ -54,6 +58,7 @@ class Saved:
             :func:`mmgraph.recommend.recommend_ids`. None where the folder was saved without raw ids.
         protocol: of the split it was trained on, as plain values, or None.
         folder: where it lies.
+        limits: the constraint as it was saved, see :attr:`constraint`.
     """
 
     model: Recommender
@@ -61,6 +66,17 @@ class Saved:
     dataset: Dataset | None
     protocol: dict[str, Any] | None
     folder: Path
+    limits: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+
+    @property
+    def constraint(self) -> Constraint:
+        """What may be shown: what the experiment's constraint permits, and nothing that a user has seen.
+
+        Raises:
+            CodeNeeded: (a ValueError) it has a rule of somebody's own, which a file cannot hold.
+        """
+        saved = Constraint(self.graph.num_videos) if self.limits is None else unpacked_constraint(*self.limits)
+        return saved.over(self.graph.num_videos).with_seen(self.seen)
 
     @property
     def seen(self) -> CSR:
@@ -80,6 +96,7 @@ def save(
     args: Mapping[str, Any] | None = None,
     protocol: Mapping[str, Any] | None = None,
     seen: CSR | None = None,
+    constraint: Constraint | None = None,
     shared: str | Path | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -93,6 +110,7 @@ def save(
         args: the arguments the model was made with, after the graph; by default those it remembers (``made_with``).
         protocol: of the split, as ``split.protocol.model_dump()``.
         seen: CSR [U, V] where it is more than the graph's interactions, because a transform thinned them.
+        constraint: what may be shown by whoever loads the folder; its seen pairs are ``seen``.
         shared: a folder where equal graphs lie once: ``graph.safetensors`` becomes a hard link to the one there.
         overwrite: replace a model that lies in the folder.
 
@@ -110,7 +128,7 @@ def save(
         sizes = (graph.num_users, graph.num_videos), (dataset.num_users, dataset.num_videos)
         if sizes[0] != sizes[1]:
             raise ValueError(f"the graph has {sizes[0]} users and videos, the dataset {sizes[1]}")
-    for name in FILES:
+    for name in (*FILES, CONSTRAINT):
         (folder / name).unlink(missing_ok=True)
     given = dict(model.made_with if args is None else args)
     written: dict[str, Any] = {
@@ -130,6 +148,9 @@ def save(
         files[USERS] = write_atomically(folder / USERS, _parquet(pl.DataFrame([dataset.user_ids.ids.alias("id")])))
         files[VIDEOS] = write_atomically(folder / VIDEOS, _parquet(videos))
         written["dataset"] = dataset.name
+    if constraint is not None:
+        tensors, written["constraint"] = packed_constraint(constraint)
+        files[CONSTRAINT] = write_atomically(folder / CONSTRAINT, safetensors.torch.save(tensors))
     write_json(folder / MODEL, {**written, "files": files})
     return folder
 
@@ -169,7 +190,10 @@ def load(
     recommender = made(told, folder, model, graph)
     fill(recommender, _tensors(folder, WEIGHTS, told["files"]), folder / WEIGHTS)
     dataset = _dataset(folder, told, graph, extra) if USERS in told["files"] else None
-    return Saved(recommender.eval(), graph, dataset, told.get("protocol"), folder)
+    limits = None
+    if told.get("constraint") is not None:
+        limits = _tensors(folder, CONSTRAINT, told["files"]), told["constraint"]
+    return Saved(recommender.eval(), graph, dataset, told.get("protocol"), folder, limits)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -31,10 +31,11 @@ def _own() -> dict[str, Any]:
     from mmgraph import models, nn, objectives
 
     found = {name: getattr(room, name) for room in (nn, models) for name in room.__all__}
-    return found | {name: value for name, value in vars(objectives).items() if _stands_in(value, objectives)}
+    return found | {name: value for name, value in vars(objectives).items() if stands_in(value, objectives)}
 
 
-def _stands_in(value: Any, room: Any) -> bool:
+def stands_in(value: Any, room: Any) -> bool:
+    """Whether a value is a class that this module defines."""
     return isinstance(value, type) and value.__module__ == room.__name__
 
 

@@ -13,12 +13,23 @@ from mmgraph.data.files import DamagedFile, read_json
 from mmgraph.experiment.config import Experiment
 from mmgraph.experiment.identity import Identity, read_identity, write_identity
 from mmgraph.experiment.result import PER_USER
-from mmgraph.experiment.saved import FILES
+from mmgraph.experiment.saved import CONSTRAINT, FILES
 from mmgraph.train.together import PARTS
 
 # What a run writes; a run that starts over begins by removing it.
 TRAINED, VALID_USERS = "trained.json", "valid.parquet"
-_WRITTEN = ("result.json", PER_USER, TRAINED, VALID_USERS, *FILES, "checkpoint.pt", PARTS, "log.jsonl", "identity.json")
+_WRITTEN = (
+    "result.json",
+    PER_USER,
+    TRAINED,
+    VALID_USERS,
+    *FILES,
+    CONSTRAINT,
+    "checkpoint.pt",
+    PARTS,
+    "log.jsonl",
+    "identity.json",
+)
 
 
 class RunExists(ValueError):

@@ -20,6 +20,7 @@ from mmgraph.cli.sources import load_experiment, load_suite
 from mmgraph.cli.workers import alone, beside
 from mmgraph.experiment import Job, Progress, finished
 from mmgraph.recipes import suites
+from tests.experiment.toys import world
 
 RECIPES = """
 import sys
@@ -35,6 +36,12 @@ def bpr():
 
 def dots():
     return toy(seeds=(0,))
+
+def limited():
+    from mmgraph.evaluate import EvalConfig
+    from mmgraph.recommend import Blocked, Constraint
+    blocked = lambda split: Constraint(split.dataset.num_videos, blocked=Blocked(frozenset(range(0, 24, 2)), 7))
+    return bpr().variant(name="limited", evaluate=EvalConfig(k=(5, 10), constraint=blocked))
 
 def suite():
     rows = (toy(name="popularity", model=Popularity), bpr(), dots())
@@ -122,6 +129,22 @@ def test_recommending_runs_no_code_that_a_file_names(file):
     Path(file).write_text(RECIPES.format(root=str(Path(__file__).parents[2])))
     named = call("recommend", "runs/dots", "--user", "3", "--source", f"{file}:dots")
     assert named.exit_code == 0, named.output
+
+
+def test_recommend_never_shows_what_the_experiment_blocks(file):
+    for name in ("bpr", "limited"):
+        assert call("run", f"{file}:{name}", "--seed", "0").exit_code == 0
+    users = [part for user in world().user_ids.ids for part in ("--user", str(user))]
+    lists = {}
+    for name in ("bpr", "limited"):
+        told = call("recommend", f"runs/{name}", *users, "-k", "24", "--json")
+        assert told.exit_code == 0, told.output
+        lists[name] = {(row["user"], row["video"]) for row in json.loads(told.stdout)["recommendations"]}
+    blocked = set(world().video_ids.ids.to_list()[::2])
+    assert any(video in blocked for _, video in lists["bpr"])
+    assert lists["limited"] == {(user, video) for user, video in lists["bpr"] if video not in blocked}
+    exported = call("export", "runs/limited/0", "--out", "bundle", "--no-distil")
+    assert "12 videos that the run's constraint closes are open in the bundle" in exported.output
 
 
 def test_further_workers_get_the_same_command_and_their_failure_is_told(monkeypatch):

@@ -21,7 +21,8 @@ from mmgraph.experiment.saved import FILES, MODEL, WEIGHTS, fill, read_weights
 from mmgraph.graph import EdgeDrop, ModalityKNN, build_graph
 from mmgraph.models import BPRMF, EASE, FREEDOM, Embeddings, LightGCN, Recommender
 from mmgraph.nn import CausalTransformer
-from mmgraph.recommend import recommend_ids
+from mmgraph.ops import CSR
+from mmgraph.recommend import Blocked, Constraint, Prerequisites, Quota, Released, recommend_ids
 from mmgraph.testing import alike
 from tests.experiment.toys import Dots, toy, toy_split, world
 from tests.worlds import twelve_nodes
@@ -223,3 +224,71 @@ def test_a_damaged_run_cannot_be_restored(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedFile, match=WEIGHTS):
         restore(Result.load(tmp_path / "dots/0"), toy())
+
+
+class Odd:
+    """A rule of one's own."""
+
+    def permits(self, users, num_videos):
+        return (torch.arange(num_videos) % 2 == 1).expand(len(users), -1)
+
+    def digest(self):
+        return "odd"
+
+
+def limits(num_videos: int, num_users: int) -> Constraint:
+    needs = CSR.from_edges(torch.tensor([2, 5, 5]), torch.tensor([0, 0, 1]), (num_videos, 2))
+    mastered = CSR.from_edges(torch.tensor([3, 3, 4]), torch.tensor([0, 1, 0]), (num_users, 2))
+    time = torch.arange(num_videos, dtype=torch.float64)
+    groups = torch.arange(num_videos) % 3
+    return Constraint(
+        num_videos,
+        allowed=torch.arange(num_videos) != 7,
+        blocked=Blocked(frozenset({1, 8}), 5),
+        rules=(Prerequisites(needs, mastered), Released(time, 19.5), Released(time, time[:num_users])),
+        quotas=(Quota(groups == 0, at_least=1, name="thirds"), Quota(groups == 1, at_most=2)),
+    )
+
+
+def test_a_constraint_comes_back_the_same(tmp_path):
+    experiment = toy(model=BPRMF)
+    ready = prepare(experiment, 0)
+    sizes = ready.graph.num_videos, ready.graph.num_users
+    told = {"graph": ready.graph, "dataset": ready.split.dataset}
+    for name, wanted in {
+        "all": limits(*sizes),
+        "unreadable": Constraint(sizes[0], blocked=Blocked(None, 2)),
+        "none": Constraint(sizes[0]),
+    }.items():
+        save(ready.model, tmp_path / name, **told, constraint=wanted)
+        found = load(tmp_path / name).constraint
+        assert found.with_seen(None).digest() == wanted.digest()
+        assert found.seen.num_edges == ready.seen.num_edges
+        users = torch.arange(sizes[1])
+        assert torch.equal(found.mask(users), wanted.with_seen(found.seen).mask(users))
+    assert found.blocked == Blocked()
+    told = json.loads((tmp_path / "all" / MODEL).read_text())["constraint"]
+    assert told["blocked"] == {"rows": [1, 8], "version": 5}
+
+
+def test_a_rule_of_ones_own_is_missed_when_a_folder_is_asked(tmp_path):
+    ready = prepare(toy(model=BPRMF), 0)
+    save(ready.model, tmp_path / "odd", ready.graph, constraint=Constraint(ready.graph.num_videos, rules=(Odd(),)))
+    saved = load(tmp_path / "odd")
+    with pytest.raises(CodeNeeded, match=r"test_saved:Odd, that a file cannot hold"):
+        assert saved.constraint
+
+
+def test_what_a_run_may_show_is_saved_with_it(tmp_path):
+    def newer(split):
+        return limits(split.dataset.num_videos, split.dataset.num_users)
+
+    evaluation = toy().evaluate.model_copy(update={"k": (10,), "constraint": newer})
+    run(toy(model=BPRMF, evaluate=evaluation, fit=toy().fit.model_copy(update={"monitor": "recall@10"})), 0, tmp_path)
+    folder = tmp_path / "dots/0"
+    assert "constraint.safetensors" in Result.load(folder).files
+    saved = load(folder)
+    assert saved.constraint.with_seen(None).digest() == newer(toy_split()).digest()
+    run(toy(model=BPRMF), 0, tmp_path, overwrite=True)
+    assert not (folder / "constraint.safetensors").exists()
+    assert bool(load(folder).constraint.columns.all())
