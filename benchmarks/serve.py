@@ -39,6 +39,7 @@ from mmgraph.bundle.writing import write_history, write_ids, write_tables
 from mmgraph.ops import TopKIndex
 from mmgraph.serve.log import SqliteLog
 from mmgraph.serve.server import ServeConfig, serve
+from mmgraph.serve.snapshot import restore, state_hash
 from mmgraph.serve.state import State
 
 DIM, K, USERS, SEEN = 64, 20, 5_000, 20
@@ -357,7 +358,7 @@ def overhead(report: Report, folder: Path, scale: float) -> None:
     bundle, turns, requests = make_bundle(folder / "small", 1000), max(5, round(24 * scale)), 400
     made = State(load(bundle))
     assert made.bundle.user is not None
-    queries, met = list(made.bundle.user[:8]), [made.seen(user) for user in range(8)]
+    queries, met = list(made.bundle.user[:8]), [made.profiles.seen(user) for user in range(8)]
     rows: list[tuple[float, float, float, float]] = []
 
     def spent(port: int, process: int) -> float:
@@ -510,7 +511,7 @@ def kills(report: Report, folder: Path, scale: float) -> None:
         whole = State(made)
         whole.fold(entries)
         snapshot = log.with_name(log.name + ".snapshot")
-        resumed = State.restore(made, there.identity, snapshot) if snapshot.exists() else State(made)
+        resumed = restore(made, there.identity, snapshot) if snapshot.exists() else State(made)
         place = resumed.seq
         resumed.catch_up(there)
         # an uninterrupted run: the same events in one log that was never killed
@@ -520,7 +521,7 @@ def kills(report: Report, folder: Path, scale: float) -> None:
             straight.catch_up(calm)
     report.bar(f"acknowledged events lost in {turns} kill -9", lost, 0)
     report.bar(f"events counted twice in {turns} kill -9", double + abs(whole.interactions - len(ids)), 0)
-    hashes = {state.hash() for state in (whole, resumed, straight)}
+    hashes = {state_hash(state) for state in (whole, resumed, straight)}
     report.bar("state hashes beside that of an uninterrupted run", len(hashes) - 1, 0)
     report.bar("ready again after kill -9, slowest, s (100,000 videos)", max(ready), 5.0)
     figures: dict[str, float] = {"events": len(ids), "acknowledged": len(acknowledged), "snapshot at": place}

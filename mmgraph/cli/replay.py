@@ -24,13 +24,14 @@ def replay(
         from mmgraph.bundle import load
         from mmgraph.serve.log import SqliteLog
         from mmgraph.serve.rebundle import rebundle
+        from mmgraph.serve.snapshot import state_hash
         from mmgraph.serve.state import State
 
         with SqliteLog(log) as there:
             state = State(load(bundle))
             count = state.catch_up(there)
             made = None if out is None else rebundle(state, there.identity, out, replace=replace)
-        about = {"entries": count, "seq": state.seq, "hash": state.hash(), "users": len(state.users)}
+        about = {"entries": count, "seq": state.seq, "hash": state_hash(state), "users": len(state.users)}
         about |= {"videos": len(state.videos), "unreadable": state.unreadable}
         if made is not None:
             about["bundle"] = made.id

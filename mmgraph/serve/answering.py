@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from mmgraph.ops import TopK
 from mmgraph.serve.index import as_lists
+from mmgraph.serve.limits import nobody_as_stranger, shortened
+from mmgraph.serve.profiles import Met
 from mmgraph.serve.question import Answer, Question, UnknownColumn, UnknownId
-from mmgraph.serve.state import Met, State, nobody_as_stranger, shortened
+from mmgraph.serve.state import State
 
 Route = Callable[[int], str]
 """Videos that a user met -> a tier of :data:`mmgraph.serve.cascade.TIERS`."""
@@ -102,7 +104,7 @@ def _prepare(state: State, one: Asked, now: float) -> None:
         try:
             one.allowed = state.allowed(question.filter)
         except KeyError as error:
-            raise UnknownColumn(str(error.args[0]), state.filterable()) from None
+            raise UnknownColumn(str(error.args[0]), state.columns.names()) from None
     parts = []
     if question.exclude:
         parts.append(np.array([row for raw in question.exclude if (row := state.videos.find(raw)) >= 0], np.int64))
@@ -120,10 +122,10 @@ def _choose_tier(state: State, one: Asked, route: Route | None) -> None:
         return
     tier = "rescored"
     if route is not None:
-        tier = route(len(state.seen(one.user) if one.history is None else one.history))
+        tier = route(len(state.profiles.seen(one.user) if one.history is None else one.history))
     if tier == "popular":
         one.query, one.fallback = None, "cascade"
-    trained = one.history is None and one.user not in state.profiles
+    trained = one.history is None and one.user not in state.profiles.rows
     one.rescored = tier == "rescored" and state.bundle.pair is not None and trained and not state.constraint.quotas
 
 
@@ -137,14 +139,14 @@ def _find_user(state: State, one: Asked, now: float) -> list[NDArray[np.int64]]:
             raise UnknownId("user", question.user, state.users.close(question.user))
         one.fallback = "unknown user"
     if user >= 0:
-        parts.append(state.seen(user))
+        parts.append(state.profiles.seen(user))
     if question.history is not None:
         rows = [find_video(state, raw) for raw in question.history]
         one.history = [Met(row, now - len(rows) + at, "click") for at, row in enumerate(rows)]
         parts.append(np.array(rows, np.int64))
-        one.query = state.of_history(one.history)
+        one.query = state.profiles.of_history(one.history)
     elif user >= 0:
-        one.query = state.profile(user)
+        one.query = state.profiles.of(user)
     if one.query is None and one.fallback is None:
         one.fallback = "nothing known"
     return parts
@@ -192,7 +194,7 @@ def _popular(state: State, one: Asked) -> Answer:
         mine = constraint.mask(nobody_as_stranger([one.user]))[0]
         allowed = mine if allowed is None else mine & allowed
     found = state.popular(len(state.index) if constraint.quotas else question.k, one.exclude, allowed)
-    pairs = [(row, float(state.popularity[row])) for row in found.tolist()]
+    pairs = [(row, float(state.popularity.weight[row])) for row in found.tolist()]
     return listed(state, one, _permitted(state, one, pairs), popular=True)
 
 
@@ -216,11 +218,11 @@ def _permitted(state: State, one: Asked, pairs: Sequence[tuple[int, float]]) -> 
 def late(state: State, question: Question, reason: str = "late") -> Answer:
     """The popular list, made of what another thread may be changing: for when the answer would come too late."""
     user = -1 if question.user is None else state.users.find(question.user)
-    barred = set(state.seen(user).tolist()) if user >= 0 else set()
+    barred = set(state.profiles.seen(user).tolist()) if user >= 0 else set()
     barred |= {state.videos.find(raw) for raw in (*question.exclude, *(question.history or ()))}
     only = None if question.candidates is None else {state.videos.find(raw) for raw in question.candidates}
-    rows = [row for row in state.published.tolist() if row not in barred and (only is None or row in only)]
-    pairs = [(row, float(state.popularity[row])) for row in rows if state.fits(row, question.filter)]
+    rows = [row for row in state.popularity.published.tolist() if row not in barred and (only is None or row in only)]
+    pairs = [(row, float(state.popularity.weight[row])) for row in rows if state.columns.fit(row, question.filter)]
     one = Asked(question, futures.Future(), fallback=reason, user=user)
     return listed(state, one, _permitted(state, one, pairs), popular=True)
 
@@ -238,12 +240,12 @@ def listed(state: State, one: Asked, pairs: list[tuple[int, float]], popular: bo
         items = [
             {"video": raw[row], "score": score, "source": "model" if row < trained else "new"} for row, score in pairs
         ]
-    if state.titled:
+    if state.columns.titled:
         for item, (row, _) in zip(items, pairs, strict=True):
-            if (title := state.column(row, "title")) is not None:
+            if (title := state.columns.of(row, "title")) is not None:
                 item["title"] = title
     if one.question.explain:
-        history = one.history if one.history is not None else state.history(one.user) if one.user >= 0 else []
+        history = one.history if one.history is not None else state.profiles.history(one.user) if one.user >= 0 else []
         explain(state, items, [row for row, _ in pairs], history)
     return Answer(one.question.user, items, meta(state, one.fallback, one.user))
 
@@ -253,8 +255,8 @@ def meta(state: State, fallback: str | None, user: int = -1) -> dict[str, Any]:
     return {
         "bundle": state.bundle.id,
         "seq": state.seq,
-        "popularity_at": state.published_at,
-        "profile": "none" if user < 0 else "events" if user in state.profiles else "trained",
+        "popularity_at": state.popularity.published_at,
+        "profile": "none" if user < 0 else "events" if user in state.profiles.rows else "trained",
         "fallback": fallback,
     }
 
@@ -290,8 +292,8 @@ def explain(state: State, items: list[dict[str, Any]], rows: list[int], history:
             continue
         through = clicked[best]
         because: dict[str, Any] = {"video": state.videos.raw[through], "likeness": round(float(near[best]), 4)}
-        if (title := state.column(through, "title")) is not None:
+        if (title := state.columns.of(through, "title")) is not None:
             because["title"] = title
-        if shared := state.shared(row, through):
+        if shared := state.columns.shared(row, through):
             because["shared"] = shared
         item["because"] = because

@@ -72,7 +72,7 @@ async def _similar(app: App, request: Request) -> Response:
         try:
             allowed = state.allowed(wanted)
         except KeyError as error:
-            raise UnknownColumn(str(error.args[0]), state.filterable()) from None
+            raise UnknownColumn(str(error.args[0]), state.columns.names()) from None
         if row in state.rowless:
             raise UnknownId("video", raw)
         found = state.similar(row, k, allowed)
@@ -87,7 +87,7 @@ async def _similar(app: App, request: Request) -> Response:
 def _item(state: State, row: int, score: float) -> dict[str, Any]:
     source = "model" if row < state.trained else "new"
     out: dict[str, Any] = {"video": state.videos.raw[row], "score": score, "source": source}
-    if (title := state.column(row, "title")) is not None:
+    if (title := state.columns.of(row, "title")) is not None:
         out["title"] = title
     return out
 
@@ -108,7 +108,7 @@ async def _scores(app: App, request: Request) -> Response:
         user = state.users.find(body.user)
         if user < 0:
             raise UnknownId("user", body.user, state.users.close(body.user))
-        query = state.profile(user)
+        query = state.profiles.of(user)
         rows = np.array([state.videos.find(raw) for raw in body.videos], np.int64)
         scores: list[float | None] = [None] * len(rows)
         known = np.flatnonzero(rows >= 0)

@@ -20,7 +20,8 @@ from mmgraph.bundle.folder import MANIFEST
 from mmgraph.serve.answering import Asked, Route, answer, late
 from mmgraph.serve.log import EventLog, LogError
 from mmgraph.serve.question import Answer, Busy, Question, Unready
-from mmgraph.serve.state import Rules, State, StateError
+from mmgraph.serve.snapshot import StateError, restore, snapshot, write_snapshot
+from mmgraph.serve.state import Rules, State
 
 _LOGGER = logging.getLogger("mmgraph.serve")
 MICRO_BATCH = 32
@@ -131,7 +132,7 @@ class Engine:
     def _restored(self, bundle: Bundle) -> State | None:
         if self.snapshot_path is not None:
             with contextlib.suppress(FileNotFoundError, StateError):  # then the log is folded from its start
-                return State.restore(bundle, self.identity, self.snapshot_path, self.rules)
+                return restore(bundle, self.identity, self.snapshot_path, self.rules)
         return None
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -152,7 +153,7 @@ class Engine:
             self._writer.join()
         if self._state is not None and self.snapshot_path is not None and self.keep_snapshots:
             with self._mine, contextlib.suppress(OSError):  # without a snapshot the next start folds more of the log
-                self._state.write(self.identity, self.snapshot_path)
+                write_snapshot(self._state, self.identity, self.snapshot_path)
 
     @property
     def ready(self) -> bool:
@@ -384,10 +385,10 @@ class Engine:
         now = self._looked = self.clock()
         self._fold()
         state = self.state
-        if now - state.published_at >= WINDOW:
+        if now - state.popularity.published_at >= WINDOW:
             state.publish(now)
         due = now - self._refreshed >= PROFILES
-        if not state.dirty or (due and not state.refresh_profiles(_PROFILES_AT_ONCE)):
+        if not state.profiles.behind or (due and not state.profiles.refresh(_PROFILES_AT_ONCE)):
             self._refreshed = now
         if self.watch and (stamp := self._stamp()) is not None and stamp != self._manifest:
             self._manifest = stamp
@@ -395,7 +396,7 @@ class Engine:
         busy = not self.keep_snapshots or (self._writer is not None and self._writer.is_alive())
         if self.snapshot_path is not None and not busy and state.seq - self._snapshot_seq >= self.snapshot_every:
             self._snapshot_seq = state.seq
-            body, path = state.snapshot(self.identity), self.snapshot_path
+            body, path = snapshot(state, self.identity), self.snapshot_path
             self._writer = threading.Thread(target=_write_quietly, args=(path, body), name="snapshot", daemon=True)
             self._writer.start()
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmgraph.data.files import write_atomically
+from mmgraph.serve.features import pack
 from mmgraph.serve.log import Event, EventLog, LogFullError, SqliteLog
-from mmgraph.serve.state import pack
 
 if TYPE_CHECKING:
     from mmgraph.bundle import Manifest

@@ -43,7 +43,7 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
         else:
             video = state.index.rows
             width = bundle.manifest.dim
-            rows = [state.profile(u) for u in range(users)]
+            rows = [state.profiles.of(u) for u in range(users)]
             user = torch.stack([torch.zeros(width) if row is None else row for row in rows])
         write_tables(place, user, video, known.popularity, known.gate)
         write_history(place, *known.history)
@@ -60,7 +60,7 @@ def rebundle(state: State, log_identity: str, folder: str | Path, *, replace: bo
                     "users": users,
                     "videos": size,
                     "dim": size if state.linear else bundle.manifest.dim,
-                    "popularity_at": state.popularity_at,
+                    "popularity_at": state.popularity.at,
                     "training": None,
                     "log": LogPlace(identity=log_identity, seq=state.seq),
                     "files": {},
@@ -77,22 +77,22 @@ def carried(state: State) -> Carried:
     groups = {HIDDEN: state.hidden, DELETED: state.deleted, NAMELESS: state.nameless, ROWLESS: state.rowless}
     for bit, rows in groups.items():
         gate[list(rows)] += bit
-    past = [state.history(u) for u in range(users)]
-    skipped = [[m for m in state.met.get(u, ()) if m.kind == "skip"] for u in range(users)]
+    past = [state.profiles.history(u) for u in range(users)]
+    skipped = [[m for m in state.profiles.met.get(u, ()) if m.kind == "skip"] for u in range(users)]
     met = [sorted(a + b, key=lambda m: m.time) for a, b in zip(past, skipped, strict=True)]
     indptr = np.zeros(users + 1, np.int64)
     np.cumsum([len(one) for one in met], out=indptr[1:])
     flat = [m for one in met for m in one]
     history = indptr, np.array([m.video for m in flat]), np.array([m.time for m in flat])
-    popularity = torch.from_numpy(state.popularity[:size].copy())
-    return Carried(gate, _columns(state), popularity, state.popularity_at, history)
+    popularity = torch.from_numpy(state.popularity.weight[:size].copy())
+    return Carried(gate, _columns(state), popularity, state.popularity.at, history)
 
 
 def _columns(state: State) -> pl.DataFrame:
     """The bundle's columns with what the log described; a column that is a list for anybody is one for all."""
     out: dict[str, Any] = {"id": state.videos.raw}
-    for name in state.filterable():
-        values = [state.column(row, name) for row in range(len(state.videos))]
+    for name in state.columns.names():
+        values = [state.columns.of(row, name) for row in range(len(state.videos))]
         several = any(isinstance(value, list) for value in values)
         if several:
             values = [[] if v is None else v if isinstance(v, list) else [v] for v in values]

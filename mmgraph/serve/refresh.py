@@ -16,9 +16,10 @@ from torch import Tensor
 from mmgraph.bundle import Bundle, LogPlace, export, load
 from mmgraph.bundle.bundle import ROWLESS
 from mmgraph.bundle.exporting import MODEL
+from mmgraph.serve.features import unpack
 from mmgraph.serve.log import EventLog
 from mmgraph.serve.rebundle import carried
-from mmgraph.serve.state import State, unpack
+from mmgraph.serve.state import State
 
 if TYPE_CHECKING:
     from mmgraph.data import Dataset, Features
@@ -146,7 +147,7 @@ def grown_graph(graph: MultimodalGraph, state: State) -> tuple[MultimodalGraph, 
     graph has such a modality, and no entities or neighbours that a transform made.
     """
     out = _more_users(graph, len(state.users)).with_videos(_features(graph, state), len(state.videos) - state.trained)
-    clicks = [(user, met.video, met.time) for user in sorted(state.met) for met in state.clicks(user)]
+    clicks = [(user, met.video, met.time) for user in sorted(state.profiles.met) for met in state.profiles.clicks(user)]
     if not clicks:
         return out, 0
     user, video, time = zip(*clicks, strict=True)

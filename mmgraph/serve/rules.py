@@ -64,8 +64,10 @@ class Concepts:
     def permits(self, users: Tensor, num_videos: int) -> Tensor:
         """[B, V] bool; a user that nobody knows has mastered nothing."""
         state = self.state
-        needs, column, taught = state.remembered(f"concepts {self.needs} {self.teaches}", self._read)
-        met = [state.seen(user).tolist() if user < len(state.users) else [] for user in users.tolist()]
+        needs, column, taught = state.columns.remembered(
+            f"concepts {self.needs} {self.teaches}", len(state.index), self._read
+        )
+        met = [state.profiles.seen(user).tolist() if user < len(state.users) else [] for user in users.tolist()]
         mastered = [{concept for row in dict.fromkeys(rows) for concept in taught[row]} for rows in met]
         return Prerequisites(needs, _csr(mastered, column)).permits(torch.arange(len(users)), num_videos)
 
@@ -116,7 +118,7 @@ class ServerRules:
 
 
 def _texts(state: State, row: int, name: str) -> list[str]:
-    value = state.column(row, name)
+    value = state.columns.of(row, name)
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

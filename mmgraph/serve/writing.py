@@ -16,13 +16,14 @@ from pydantic import TypeAdapter
 from mmgraph.bundle import Modality
 from mmgraph.serve import schema
 from mmgraph.serve.answering import find_video
+from mmgraph.serve.features import pack
 from mmgraph.serve.http import MIB, Problem, Request, Response, Route, json_response
 from mmgraph.serve.log import Event, EventError, interaction
 from mmgraph.serve.log.events import identifier
 from mmgraph.serve.media import MEDIA_BYTES, TYPES, kind_of
 from mmgraph.serve.query import MODALITY, identity, query
 from mmgraph.serve.routes import ASK, BODY, JSON, WRITE, ok, ref
-from mmgraph.serve.state import State, pack
+from mmgraph.serve.state import State
 
 if TYPE_CHECKING:
     from mmgraph.serve.app import App
@@ -138,7 +139,7 @@ def _written(state: State, raw: str, seq: int) -> dict[str, Any]:
         )  # fmt: skip
     elif row in state.hidden:
         note = "it is hidden"
-    elif row < state.trained and row in state.columns:
+    elif row < state.trained and row in state.columns.described:
         note = "the model was trained on it: its row stays, its columns are new"
     recommendable = row not in state.rowless and not state.barred(row)
     return {"seq": seq, "video": raw, "recommendable": recommendable, "note": note}
@@ -186,8 +187,8 @@ async def _get_video(app: App, request: Request) -> Response:
         hidden = row in state.hidden and request.role != "read"
         if row < 0 or (state.barred(row) and not hidden) or row in state.deleted or row in state.nameless:
             find_video(state, raw)
-        columns = {name: value for name in state.filterable() if (value := state.column(row, name)) is not None}
-        out = {"video": raw, "columns": columns, "hidden": hidden, "popularity": float(state.popularity[row])}
+        columns = {name: value for name in state.columns.names() if (value := state.columns.of(row, name)) is not None}
+        out = {"video": raw, "columns": columns, "hidden": hidden, "popularity": float(state.popularity.weight[row])}
         out["recommendable"] = row not in state.rowless and not hidden
         out["source"] = "trained" if row < state.trained else "new"
         return {**out, "title": columns.pop("title", None)}

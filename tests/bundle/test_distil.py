@@ -210,7 +210,7 @@ def test_a_server_moves_a_trained_row_by_what_the_tower_says_of_new_clicks(
     torch.manual_seed(0)
     bundle = export(models.LightGCN(graph), graph, dataset, tmp_path / "b")
     state = State(bundle)
-    assert torch.equal(state.profile(3), bundle.user[3]), "without a click the row that was trained"
+    assert torch.equal(state.profiles.of(3), bundle.user[3]), "without a click the row that was trained"
     for user in ("3", "new"):
         state.apply(Event(user, "click", 2e9, {"user": user, "video": "3"}))
 
@@ -219,5 +219,5 @@ def test_a_server_moves_a_trained_row_by_what_the_tower_says_of_new_clicks(
         return bundle.tower(rows, one.bool(), torch.arange(len(videos), dtype=torch.float64)[None])[0]
 
     before = bundle.history.of(3)[0].tolist()
-    assert torch.allclose(state.profile(3), bundle.user[3] + tower([*before, 3]) - tower(before), atol=1e-6)
-    assert torch.allclose(state.profile(state.users.find("new")), tower([3]), atol=1e-6)
+    assert torch.allclose(state.profiles.of(3), bundle.user[3] + tower([*before, 3]) - tower(before), atol=1e-6)
+    assert torch.allclose(state.profiles.of(state.users.find("new")), tower([3]), atol=1e-6)

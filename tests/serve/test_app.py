@@ -18,6 +18,7 @@ from mmgraph.serve.http import PROBLEMS
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.metrics import Metrics, resident_bytes
 from mmgraph.serve.server import ServeConfig, local
+from mmgraph.serve.snapshot import state_hash
 from tests.serve.conftest import Running
 
 Looks = dict[str, dict[str, list[float]]]
@@ -319,18 +320,18 @@ def test_a_restart_goes_on_where_it_was_and_gives_the_same_state(serving: Start,
     running.client.put("/v1/videos/fresh", json={"features": looks["even"]})
     running.client.patch("/v1/videos/4", json={"hidden": True})
     running.client.post("/v1/events", json={"events": [{"type": "click", "user": "me", "video": "3"}]})
-    before = running.app.engine.call(lambda state: state.hash()).result()
+    before = running.app.engine.call(state_hash).result()
     lists = [running.videos(user, k=20) for user in ("0", "1", "me")]
     snapshot = running.app.engine.snapshot_path
     running.stop()
     assert snapshot.exists()
     again = serving()
-    assert again.app.engine.call(lambda state: state.hash()).result() == before
+    assert again.app.engine.call(state_hash).result() == before
     assert [again.videos(user, k=20) for user in ("0", "1", "me")] == lists
     again.stop()
     snapshot.write_bytes(b"damaged")
     third = serving()
-    assert third.app.engine.call(lambda state: state.hash()).result() == before, "the log alone is enough"
+    assert third.app.engine.call(state_hash).result() == before, "the log alone is enough"
 
 
 def test_a_reload_takes_the_new_bundle_and_keeps_what_the_log_said(

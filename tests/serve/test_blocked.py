@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mmgraph.serve.answering import find_video
 from mmgraph.serve.engine import Engine
+from mmgraph.serve.features import pack
 from mmgraph.serve.log import Event, SqliteLog
 from mmgraph.serve.question import Question, UnknownId
-from mmgraph.serve.state import pack
 
 USERS = ("0", "1", "stranger")
 

@@ -20,6 +20,7 @@ from mmgraph.serve.ingest import Ingested, ingest
 from mmgraph.serve.log import Event, EventError, KafkaLog, RedisLog, SqliteLog
 from mmgraph.serve.rebundle import rebundle
 from mmgraph.serve.server import serve
+from mmgraph.serve.snapshot import restore, state_hash, write_snapshot
 from mmgraph.serve.state import State
 from tests.serve.test_state import events
 from tests.worlds import checkerboard
@@ -55,7 +56,7 @@ def test_export_and_replay_on_the_command_line(tmp_path: Path, bundle: Bundle, b
     arguments = ("replay", tmp_path / "log", "--bundle", bundle_folder, "--json")
     first, second = (json.loads(command(*arguments)) for _ in range(2))
     assert first == second
-    assert (first["hash"], first["seq"], first["videos"]) == (wanted.hash(), 11, 27)
+    assert (first["hash"], first["seq"], first["videos"]) == (state_hash(wanted), 11, 27)
     made = json.loads(command(*arguments, "--out", tmp_path / "next"))
     assert load(tmp_path / "next").id == made["bundle"]
 
@@ -74,10 +75,10 @@ def test_a_state_as_the_next_bundle_goes_on_where_it_was(tmp_path: Path, bundle:
         assert torch.equal(again.index.rows, state.index.rows)
         assert torch.equal(again.index.hidden, state.index.hidden)
         for user in range(len(state.users)):
-            row = state.profile(user)
-            assert row is None or torch.equal(again.profile(user), row)
-            assert sorted(again.seen(user).tolist()) == sorted(state.seen(user).tolist())
-        assert again.column(again.videos.find("new"), "title") == "n"
+            row = state.profiles.of(user)
+            assert row is None or torch.equal(again.profiles.of(user), row)
+            assert sorted(again.profiles.seen(user).tolist()) == sorted(state.profiles.seen(user).tolist())
+        assert again.columns.of(again.videos.find("new"), "title") == "n"
         assert again.allowed({"tag": ["odd"]}).tolist() == state.allowed({"tag": ["odd"]}).tolist()
         # what had no row yet gets one when it is described
         log.append([Event("d", "video", 1e9, {"video": "unheard", "features": looks_packed(looks)})])
@@ -86,14 +87,14 @@ def test_a_state_as_the_next_bundle_goes_on_where_it_was(tmp_path: Path, bundle:
             row = one.videos.find("unheard")
             assert not one.barred(row)
             assert torch.allclose(one.index.rows[row], bundle.video[2], atol=1e-6)
-        again.write(log.identity, tmp_path / "snapshot")
-        third = State.restore(made, log.identity, tmp_path / "snapshot")
+        write_snapshot(again, log.identity, tmp_path / "snapshot")
+        third = restore(made, log.identity, tmp_path / "snapshot")
         assert torch.equal(third.index.rows, again.index.rows)
-        assert third.hash() == again.hash()
+        assert state_hash(third) == state_hash(again)
 
 
 def looks_packed(looks) -> dict[str, str]:
-    from mmgraph.serve.state import pack
+    from mmgraph.serve.features import pack
 
     return {name: pack(values) for name, values in looks["even"].items()}
 

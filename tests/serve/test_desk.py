@@ -195,7 +195,7 @@ def test_an_answer_says_what_it_was_made_from(bundle: Bundle):
     assert shown.items == [{"video": "1", "score": 1.0, "source": "model", "title": "title 1"}], "the last gate"
     assert late(state, Question("0", 3)).meta["fallback"] == "late"
     free = set(map(str, range(24))) - {"0"}  # it was hidden
-    met = {str(row) for row in state.seen(1).tolist()}
+    met = {str(row) for row in state.profiles.seen(1).tolist()}
     assert set(videos(late(state, Question("1", 24, exclude=["2", "4"])))) == free - met - {"2", "4"}
     assert set(videos(late(state, Question(None, 24, history=["3"])))) == free - {"3"}
     assert set(videos(late(state, Question("1", 24, candidates=["0", "2", "3", "4"])))) == {"2", "4"} - met

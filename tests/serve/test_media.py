@@ -11,6 +11,7 @@ import torch
 from mmgraph.bundle import Bundle, export, load
 from mmgraph.encoders import HashEncoder
 from mmgraph.models import ContentMean
+from mmgraph.serve.features import pack
 from mmgraph.serve.log import Event, LogFullError, SqliteLog
 from mmgraph.serve.media import (
     CONSUMER,
@@ -22,7 +23,7 @@ from mmgraph.serve.media import (
     kind_of,
     media_folder,
 )
-from mmgraph.serve.state import State, pack
+from mmgraph.serve.state import State
 from tests.bundle.test_bundle import dataset_of
 from tests.serve.conftest import Running
 from tests.worlds import checkerboard

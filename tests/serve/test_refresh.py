@@ -17,9 +17,9 @@ from mmgraph.bundle.bundle import ROWLESS
 from mmgraph.cli.app import app
 from mmgraph.data import Dataset
 from mmgraph.serve.engine import Engine, Question
+from mmgraph.serve.features import pack
 from mmgraph.serve.log import Event, SqliteLog
 from mmgraph.serve.refresh import RefreshError, grown_model, refresh
-from mmgraph.serve.state import pack
 from tests.worlds import checkerboard
 
 SIZE = 24

@@ -13,12 +13,14 @@ import torch
 from mmgraph.bundle import Bundle, load
 from mmgraph.constraint import Blocked, Constraint, Rule
 from mmgraph.serve.answering import Asked, answer, late
+from mmgraph.serve.features import pack
 from mmgraph.serve.index import as_lists
+from mmgraph.serve.limits import nobody_as_stranger, shortened
 from mmgraph.serve.log import Event, SqliteLog
 from mmgraph.serve.question import Answer, Question
 from mmgraph.serve.rules import ColumnQuota, Concepts, ServerRules
 from mmgraph.serve.server import ServeConfig
-from mmgraph.serve.state import State, nobody_as_stranger, pack, shortened
+from mmgraph.serve.state import State
 
 
 def lists(state: State, *questions: Question) -> list[list[str]]:

@@ -10,9 +10,12 @@ import torch
 
 from mmgraph.bundle import Bundle
 from mmgraph.ops.topk import reference
+from mmgraph.serve.features import pack, unpack
 from mmgraph.serve.index import Index
 from mmgraph.serve.log import Event, SqliteLog
-from mmgraph.serve.state import Met, State, StateError, pack, unpack
+from mmgraph.serve.profiles import Met
+from mmgraph.serve.snapshot import StateError, restore, state_hash, write_snapshot
+from mmgraph.serve.state import State
 
 DAY = 86_400.0
 Looks = dict[str, dict[str, list[float]]]
@@ -65,13 +68,15 @@ def test_what_each_event_does(bundle: Bundle, log: SqliteLog, looks: Looks):
     assert state.index.hidden.nonzero().flatten().tolist() == [8, 12, row("unheard"), row("bare")]
     # a new video of the looks of video 2 has the row of video 2
     assert torch.allclose(state.index.rows[row("new")], bundle.video[2], atol=1e-6)
-    assert set(state.seen(0).tolist()) == {*bundle.history.of(0)[0].tolist(), 6, row("unheard")}
-    assert [met.video for met in state.history(state.users.find("stranger"))] == [10, row("new")], "in order of time"
-    assert state.clicks(0) == [Met(row("unheard"), 1e9 + 1, "click")], "a skip is seen, and no click"
-    assert state.column(row("new"), "title") == "n"
-    assert state.column(3, "title") == "title 3"
-    assert state.column(row("bare"), "tag") == ["odd"]
-    assert state.filterable() == ["tag", "title"]
+    assert set(state.profiles.seen(0).tolist()) == {*bundle.history.of(0)[0].tolist(), 6, row("unheard")}
+    assert [met.video for met in state.profiles.history(state.users.find("stranger"))] == [10, row("new")], (
+        "in order of time"
+    )
+    assert state.profiles.clicks(0) == [Met(row("unheard"), 1e9 + 1, "click")], "a skip is seen, and no click"
+    assert state.columns.of(row("new"), "title") == "n"
+    assert state.columns.of(3, "title") == "title 3"
+    assert state.columns.of(row("bare"), "tag") == ["odd"]
+    assert state.columns.names() == ["tag", "title"]
 
 
 def test_what_is_no_event_of_ours_changes_nothing_and_is_counted(bundle: Bundle, log: SqliteLog):
@@ -86,15 +91,15 @@ def test_what_is_no_event_of_ours_changes_nothing_and_is_counted(bundle: Bundle,
     assert (state.seq, state.unreadable) == (15, 2)
     assert "x" not in state.videos
     assert state.videos.find("y") in state.rowless
-    assert state.met == wanted.met
+    assert state.profiles.met == wanted.profiles.met
 
 
 def test_popularity_halves_with_the_age_of_the_event_not_of_its_arrival(bundle: Bundle, log: SqliteLog):
     state = folded(bundle, log)
     week = bundle.manifest.half_life
-    before = bundle.popularity.numpy() * 2.0 ** ((bundle.manifest.popularity_at - state.popularity_at) / week)
-    gained = state.popularity[: len(before)] - before
-    assert gained[2] == pytest.approx(2.0 ** ((1e9 - state.popularity_at) / week))
+    before = bundle.popularity.numpy() * 2.0 ** ((bundle.manifest.popularity_at - state.popularity.at) / week)
+    gained = state.popularity.weight[: len(before)] - before
+    assert gained[2] == pytest.approx(2.0 ** ((1e9 - state.popularity.at) / week))
     assert gained[10] / gained[2] == pytest.approx(2.0 ** (-DAY / week))
     assert gained[6] == 0.0, "a skip is no vote"
 
@@ -102,17 +107,17 @@ def test_popularity_halves_with_the_age_of_the_event_not_of_its_arrival(bundle: 
 def test_a_row_follows_the_clicks_as_fold_in_does(bundle: Bundle, log: SqliteLog):
     state = folded(bundle, log)
     stranger = state.users.find("stranger")
-    row = state.profile(stranger)
+    row = state.profiles.of(stranger)
     clicked = torch.tensor([10, state.videos.find("new")])
     # the closed form itself, over the same rows
     videos = state.index.rows[clicked]
     gram = 0.1 * bundle.video.T @ bundle.video + torch.eye(bundle.manifest.dim)
     assert torch.allclose(row, torch.linalg.solve(gram + videos.T @ videos, videos.sum(0)), atol=1e-5)
-    known = state.profile(1)
+    known = state.profiles.of(1)
     assert not torch.equal(known, bundle.user[1])
     assert float(known @ bundle.video[2]) > float(bundle.user[1] @ bundle.video[2]), "it moves towards the click"
-    assert torch.equal(state.profile(3), bundle.user[3]), "without clicks a row stays as it was trained"
-    assert state.refresh_profiles(100) == 0
+    assert torch.equal(state.profiles.of(3), bundle.user[3]), "without clicks a row stays as it was trained"
+    assert state.profiles.refresh(100) == 0
 
 
 def test_the_same_entries_give_the_same_hash_however_they_are_folded(bundle: Bundle, log: SqliteLog, tmp_path: Path):
@@ -120,38 +125,38 @@ def test_the_same_entries_give_the_same_hash_however_they_are_folded(bundle: Bun
     steps = State(bundle)
     while steps.catch_up(log, limit=2):
         pass
-    assert steps.hash() == whole.hash()
+    assert state_hash(steps) == state_hash(whole)
     assert torch.allclose(steps.index.rows, whole.index.rows, atol=1e-6)
     steps.fold(log.read())  # entries below seq are passed over
-    assert steps.hash() == whole.hash()
+    assert state_hash(steps) == state_hash(whole)
     half = State(bundle)
     half.catch_up(log, limit=6)
-    half.write(log.identity, tmp_path / "snapshot")
-    again = State.restore(bundle, log.identity, tmp_path / "snapshot")
-    assert again.hash() == half.hash() != whole.hash()
+    write_snapshot(half, log.identity, tmp_path / "snapshot")
+    again = restore(bundle, log.identity, tmp_path / "snapshot")
+    assert state_hash(again) == state_hash(half) != state_hash(whole)
     again.catch_up(log)
-    assert again.hash() == whole.hash()
+    assert state_hash(again) == state_hash(whole)
     assert torch.equal(again.index.hidden, whole.index.hidden)
-    assert torch.equal(again.profile(1), whole.profile(1))
+    assert torch.equal(again.profiles.of(1), whole.profiles.of(1))
     log.append([Event("12", "skip", 1e9, {"user": "3", "video": "3"})])
     whole.catch_up(log)
-    assert again.hash() != whole.hash()
+    assert state_hash(again) != state_hash(whole)
 
 
 def test_a_snapshot_of_another_bundle_or_log_or_a_damaged_one_is_refused(
     bundle: Bundle, log: SqliteLog, tmp_path: Path
 ):
     path = tmp_path / "snapshot"
-    folded(bundle, log).write(log.identity, path)
+    write_snapshot(folded(bundle, log), log.identity, path)
     with pytest.raises(StateError, match="belongs to"):
-        State.restore(bundle, "another", path)
+        restore(bundle, "another", path)
     body = bytearray(path.read_bytes())
     body[len(body) // 2] ^= 1
     path.write_bytes(body)
     with pytest.raises(StateError, match="not what was written"):
-        State.restore(bundle, log.identity, path)
+        restore(bundle, log.identity, path)
     with pytest.raises(FileNotFoundError):
-        State.restore(bundle, log.identity, tmp_path / "none")
+        restore(bundle, log.identity, tmp_path / "none")
 
 
 def test_filters_name_columns_of_old_and_new_videos(bundle: Bundle, log: SqliteLog):
@@ -166,9 +171,9 @@ def test_filters_name_columns_of_old_and_new_videos(bundle: Bundle, log: SqliteL
     state.catch_up(log)
     both = state.allowed({"tag": ["odd", "even"], "title": ["title 4", "n"]})
     assert both.nonzero().flatten().tolist() == [4, state.videos.find("new")], "a mask is made anew when columns change"
-    assert state.fits(4, {"tag": ["even"]})
-    assert not state.fits(4, {"tag": ["odd"]})
-    assert state.shared(4, state.videos.find("new")) == {"tag": ["even"]}
+    assert state.columns.fit(4, {"tag": ["even"]})
+    assert not state.columns.fit(4, {"tag": ["odd"]})
+    assert state.columns.shared(4, state.videos.find("new")) == {"tag": ["even"]}
     with pytest.raises(KeyError):
         state.allowed({"colour": ["red"]})
 
@@ -180,13 +185,13 @@ def test_the_popular_list_is_of_the_last_window_and_never_holds_a_barred_video(b
     assert sorted(first) == list(range(24))
     assert first == sorted(range(24), key=lambda v: (-float(bundle.popularity[v]), v))
     state.catch_up(log)
-    assert state.published_at == 1e9
+    assert state.popularity.published_at == 1e9
     after = state.popular(5, np.array([first[0]])).tolist()
     assert after == [row for row in first[1:] if row not in (8, 12)][:5], "the same ranking, less what is barred"
     odd = state.popular(3, np.empty(0, np.int64), state.allowed({"tag": ["odd"]}))
     assert all(row % 2 for row in odd.tolist())
     state.publish(2e9)
-    assert state.popular(1, np.empty(0, np.int64)).tolist() == [int(np.argmax(state.popularity[:24]))]
+    assert state.popular(1, np.empty(0, np.int64)).tolist() == [int(np.argmax(state.popularity.weight[:24]))]
     everything = state.popular(1000, np.empty(0, np.int64)).tolist()
     assert len(everything) == len(state.index) - 3
     assert not any(state.barred(row) for row in everything)
