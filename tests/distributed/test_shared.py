@@ -25,9 +25,19 @@ def shared(wire: Wire) -> dict:
         return adjacency()
 
     found = share_matrix(make, wire)
-    maps = Path(f"/proc/{os.getpid()}/maps").read_text().splitlines()
-    mapped = sorted(line.split()[4] for line in maps if "mmgraph-" in line)
-    return {"made": made, "dense": found.dense(), "symmetric": found.symmetric, "inodes": mapped}
+    assert found.values is not None
+    files = [file_of(part) for part in (found.indptr, found.indices, found.values)]
+    return {"made": made, "dense": found.dense(), "symmetric": found.symmetric, "files": files}
+
+
+def file_of(tensor: torch.Tensor) -> tuple[str, str]:
+    """Device and inode of what is mapped where the tensor lies; inode 0 is memory of the process's own."""
+    for line in Path(f"/proc/{os.getpid()}/maps").read_text().splitlines():
+        span, _, _, device, inode = line.split()[:5]
+        start, end = (int(x, 16) for x in span.split("-"))
+        if start <= tensor.data_ptr() < end:
+            return device, inode
+    raise LookupError("the tensor lies nowhere")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
@@ -37,8 +47,8 @@ def test_one_process_makes_it_and_all_map_the_same_pages(crew):
     for part in found:
         assert torch.equal(part["dense"], adjacency().dense())
         assert part["symmetric"]
-        assert part["inodes"] == found[0]["inodes"]
-        assert len(part["inodes"]) == 3, "indptr, indices, values"
+        assert part["files"] == found[0]["files"]
+        assert len({inode for _, inode in part["files"]} - {"0"}) == 3, "a file each"
 
 
 def test_a_matrix_comes_back_from_its_folder(tmp_path):
