@@ -7,52 +7,24 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from benchmarks.epochs.cases import MODELS, quiet
 from benchmarks.epochs.data import load
-from benchmarks.epochs.ports import PRODUCTS, Make, PlainFREEDOM, PlainLightGCN, PlainMMGCN, PlainVBPR, Port, torch_coo
 from benchmarks.ops.rows import run_tests, write
 from benchmarks.ops.timing import in_turn, peak
-from mmgraph.graph import EdgeDrop, ModalityKNN
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.graph.samplers import PairBatch, PairSampler, epoch_generator
-from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN, Recommender
-
-
-class Case(NamedTuple):
-    """A model, the same as toolboxes write it, and what it is given."""
-
-    model: Callable[..., Recommender]
-    plain: Callable[..., Port]
-    arguments: dict[str, Any]
-    products: dict[str, Make] = PRODUCTS
-    transform: Callable[[MultimodalGraph], MultimodalGraph] = lambda graph: graph
-    epoch_transform: EdgeDrop | None = None
-
-
-def alike(graph: MultimodalGraph) -> MultimodalGraph:
-    """The kNN graph that FREEDOM reads."""
-    for m in graph.modalities:
-        graph = ModalityKNN(m, 9, "binary", loops=True, share=1 / len(graph.modalities))(graph)
-    return graph
-
-
-MODELS = {
-    "lightgcn": Case(LightGCN, PlainLightGCN, {"num_layers": 3}),
-    # without a graph there is one way to write it
-    "vbpr": Case(VBPR, PlainVBPR, {}, {"torch_dense": torch_coo}),
-    "freedom": Case(FREEDOM, PlainFREEDOM, {}, transform=alike, epoch_transform=EdgeDrop(0.8, degree_sensitive=True)),
-    "mmgcn": Case(MMGCN, PlainMMGCN, {"num_layers": 2}),
-}
+from mmgraph.models import Recommender
 
 
 def main() -> None:
     """Times training batches of mmgraph and of plain ports in turn, and writes the epochs they make."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.epochs", description=main.__doc__)
-    parser.add_argument("--models", default="lightgcn", help=f"of {', '.join(MODELS)}")
+    parser.add_argument("--models", default="lightgcn", help=f"all, or of {', '.join(MODELS)}")
     parser.add_argument("--data", default="gowalla", help="tiktok, baby-4096, …: see benchmarks/epochs/data.py")
     parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--dim", type=int, default=64)
@@ -60,14 +32,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    if unknown := [name for name in options.models.split(",") if name not in MODELS]:
-        parser.error(f"unknown {unknown}: choose from {', '.join(MODELS)}")
-    models = [f"tests/models/test_{name}.py" for name in options.models.split(",")]
-    run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", *models])
+    names = list(MODELS) if options.models == "all" else options.models.split(",")
+    if unknown := [name for name in names if name not in MODELS]:
+        parser.error(f"unknown {unknown}: choose from {', '.join(MODELS)}, or all")
+    run_tests(["tests/ops/test_spmm.py", "tests/ops/test_propagate.py", "tests/models/test_ports.py"])
     rows: list[dict[str, object]] = []
     for data in options.data.split(","):
         graph = load(data)
-        for model in options.models.split(","):
+        for model in names:
             rows += measure(model, data, graph, options)
     write(options.json, rows, "cpu")
 
@@ -78,6 +50,13 @@ def batches(model: Recommender, graph: MultimodalGraph, size: int) -> Iterator[P
     while True:
         yield from cast(PairSampler, model.sampler(graph, size)).epoch(0, epoch)
         epoch += 1
+
+
+def quiet_terms(made: Any, loss: Callable[[Any], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A model's or a port's terms without dropout and noise; not ``l2``, which ports count once a mention of a row."""
+    with torch.no_grad():
+        terms = loss(quiet(copy.deepcopy(made)))
+    return {term: value for term, value in terms.items() if term != "l2"}
 
 
 def stepper(
@@ -123,10 +102,10 @@ def measure(name: str, data: str, graph: MultimodalGraph, options: argparse.Name
                 return [term.float() for term in model.loss(thin, batch).values()]
 
         laps[impl] = stepper(model, terms, batches(model, graph, options.batch_size), fused=True)
-    truth = {term: value.detach() for term, value in first.loss(thin, sample).items() if term != "l2"}
+    truth = quiet_terms(first, lambda model: model.loss(thin, sample))
     for impl, make in case.products.items():
         port = case.plain(copy.deepcopy(first), thin, make)
-        same = {term: value.detach() for term, value in port.loss(sample).items() if term != "l2"}
+        same = quiet_terms(port, lambda port: port.loss(sample))
         torch.testing.assert_close(same, truth, rtol=1e-4, atol=1e-5)
 
         def plain(batch: PairBatch, port=port) -> list[Tensor]:

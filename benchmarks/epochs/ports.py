@@ -67,6 +67,53 @@ class Port(nn.Module):
         raise NotImplementedError
 
 
+def nce(anchor: Tensor, table: Tensor, temperature: float, own: Tensor | None = None) -> Tensor:
+    """InfoNCE of cosines: row i of ``anchor`` belongs to row i (or ``own[i]``) of ``table``."""
+    logits = F.normalize(anchor, dim=1) @ F.normalize(table, dim=1).T / temperature
+    return F.cross_entropy(logits, torch.arange(len(anchor)) if own is None else own)
+
+
+class GraphPort(Port):
+    """What ports of graph models share: a model, whose parameters they use, its adjacency and its features."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.model, self.users = model, graph.num_users
+        self.product = make(graph.adjacency("interacts", norm="sym"))
+        self.features = {m: graph.features(m).values for m in getattr(model, "modalities", ())}
+
+    def states(self, x: Tensor, num_layers: int, product: Product | None = None) -> list[Tensor]:
+        """Layers 0 … L."""
+        out = [x]
+        for _ in range(num_layers):
+            out.append((product or self.product)(out[-1]))
+        return out
+
+    def mean(self, x: Tensor, num_layers: int) -> Tensor:
+        """LightGCN."""
+        return torch.stack(self.states(x, num_layers)).mean(0)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Users and videos."""
+        return x[: self.users], x[self.users :]
+
+    @staticmethod
+    def chosen(batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """The batch's users and the videos they chose, each once."""
+        return batch.user.unique(), batch.positive.unique()
+
+    def agreement(self, first: Tensor, second: Tensor, batch: PairBatch) -> Tensor:
+        """InfoNCE of two views of the batch's users, and of the videos they chose."""
+        sides = zip(self.split(first), self.split(second), self.chosen(batch), strict=True)
+        return torch.stack([nce(a[rows], b[rows], self.model.temperature) for a, b, rows in sides]).sum()
+
+    def ranked(self, out: Tensor, batch: PairBatch, ego: Tensor | None = None) -> dict[str, Tensor]:
+        """BPR of users and videos stacked, and the L2 of their rows, or of those of ``ego``."""
+        user, video = self.split(out if ego is None else ego)
+        own = [user[batch.user], video[batch.positive], video[batch.negative[:, 0]]]
+        return {"bpr": pair_loss(*self.split(out), batch), "l2": self.model.l2 * half_squares(own, batch)}
+
+
 class PlainLightGCN(Port):
     """LightGCN with two tables, a concatenation a batch, all layers stacked."""
 

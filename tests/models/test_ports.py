@@ -1,0 +1,60 @@
+"""The plain ports that epochs are timed beside make the numbers of the models, term by term, and their gradients."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.epochs.__main__ import quiet_terms
+from benchmarks.epochs.cases import MODELS, quiet
+from mmgraph.graph.samplers import PairBatch, epoch_generator
+from mmgraph.testing import checkerboard
+
+USERS, VIDEOS = torch.tensor([0, 3, 7, 12]), torch.tensor([2, 5, 9, 14])
+# each row once: an L2 that counts mentions and one that counts rows agree
+BATCH = PairBatch(USERS, VIDEOS, torch.tensor([[1], [6], [11], [17]]))
+
+
+def made(name):
+    case = MODELS[name]
+    torch.manual_seed(0)
+    graph = case.transform(checkerboard())
+    model = quiet(case.model(graph, embedding_dim=8, **{"l2": 0.1} if "l2" in case.model.arguments() else {}))
+    with torch.no_grad():  # so that no term is small beside the others
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    thin = graph if case.epoch_transform is None else case.epoch_transform(graph, epoch_generator(0, 0))
+    return case, model, thin
+
+
+@pytest.mark.parametrize(("name", "impl"), [(name, impl) for name, case in MODELS.items() for impl in case.products])
+def test_a_port_is_its_model(name, impl):
+    case, model, graph = made(name)
+    port = quiet(case.plain(copy.deepcopy(model), graph, case.products[impl]))
+    first: Any = next(iter(model.sampler(graph, 4).epoch(0, 0)))
+    drawn = first.negative.shape[1]
+    batch = BATCH._replace(negative=BATCH.negative[:, :drawn])
+    ours, theirs = model.loss(graph, batch), port.loss(batch)
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
+    torch.stack(list(ours.values())).sum().backward()
+    torch.stack(list(theirs.values())).sum().backward()
+    total = [
+        sum(p.grad.double().square().sum() for p in module.parameters() if p.grad is not None)
+        for module in (model, port)
+    ]
+    torch.testing.assert_close(total[1], total[0], rtol=1e-3, atol=1e-8)
+
+
+def test_terms_are_compared_without_noise_and_without_the_model_losing_it():
+    case, model, graph = made("simgcl")
+    vars(model)["noise"] = 0.5
+    model.train()
+    once, again = (quiet_terms(model, lambda quiet: quiet.loss(graph, BATCH)) for _ in range(2))
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+    assert once.keys() == {"bpr", "contrast"}
+    assert model.noise == 0.5
+    assert model.training
+    assert case.plain is not None
