@@ -88,24 +88,24 @@ def slim() -> Experiment:
 
 
 def ials() -> Experiment:
-    """Implicit ALS, frequency-scaled."""
+    """Implicit ALS, frequency-scaled; it wants unwatched videos to weigh little and weights to be held down hard."""
     space: dict[str, Range] = {
-        "unobserved": Uniform(1e-3, 1.0, log=True),
-        "reg": Uniform(1e-4, 1e-1, log=True),
+        "unobserved": Uniform(1e-4, 1.0, log=True),
+        "reg": Uniform(1e-4, 1.0, log=True),
     }
-    return _solved("ials", IALS, {"unobserved": 0.01, "reg": 0.01}, space)
+    return _solved("ials", IALS, {"unobserved": 0.0014, "reg": 0.065}, space)
 
 
 def gfcf() -> Experiment:
     """GF-CF."""
     space: dict[str, Range] = {"rank": Choice(64, 128, 256, 512), "ideal": Uniform(0.0, 1.0)}
-    return _solved("gfcf", GFCF, {"rank": 256, "ideal": 0.3}, space)
+    return _solved("gfcf", GFCF, {"rank": 256, "ideal": 0.96}, space)
 
 
 def turbocf() -> Experiment:
     """Turbo-CF."""
     space: dict[str, Range] = {"alpha": Uniform(0.3, 0.8), "power": Uniform(0.4, 1.6), "order": Choice(1, 2, 3)}
-    return _solved("turbocf", TurboCF, {"alpha": 0.5, "power": 1.0, "order": 1}, space)
+    return _solved("turbocf", TurboCF, {"alpha": 0.694, "power": 0.906, "order": 1}, space)
 
 
 def bspm() -> Experiment:
@@ -115,7 +115,7 @@ def bspm() -> Experiment:
         "ideal": Uniform(0.0, 1.0),
         "sharpen": Uniform(0.2, 3.0),
     }
-    return _solved("bspm", BSPM, {"rank": 448, "ideal": 0.2, "sharpen": 2.5}, space)
+    return _solved("bspm", BSPM, {"rank": 448, "ideal": 0.785, "sharpen": 2.5}, space)
 
 
 def chebycf() -> Experiment:
@@ -126,5 +126,5 @@ def chebycf() -> Experiment:
         "ideal": Uniform(0.0, 1.0),
         "degree_power": Uniform(0.0, 0.8),
     }
-    args = {"flatness": 1.5, "rank": 512, "ideal": 0.2, "degree_power": 0.4}
+    args = {"flatness": 2.96, "rank": 512, "ideal": 0.6, "degree_power": 0.617}
     return _solved("chebycf", ChebyCF, args, space)

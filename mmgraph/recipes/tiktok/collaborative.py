@@ -66,8 +66,8 @@ def lightgcn_directau() -> Experiment:
 
 
 def bprmf() -> Experiment:
-    """Matrix factorisation under BPR."""
-    return _trained("bprmf", BPRMF, {"l2": 1e-3}, L2)
+    """Matrix factorisation under BPR; with an l2 of 1e-3 it has a third of this quality."""
+    return _trained("bprmf", BPRMF, {"l2": 0.052}, L2, rate=2.2e-3)
 
 
 def bprmf_ccl() -> Experiment:
