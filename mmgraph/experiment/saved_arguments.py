@@ -30,8 +30,7 @@ def _own() -> dict[str, Any]:
     """The classes that a saved model may name: what mmgraph's own rooms export."""
     from mmgraph import models, nn, objectives
 
-    found = {name: getattr(room, name) for room in (nn, models) for name in room.__all__}
-    return found | {name: value for name, value in vars(objectives).items() if stands_in(value, objectives)}
+    return {name: getattr(room, name) for room in (nn, models, objectives) for name in room.__all__}
 
 
 def stands_in(value: Any, room: Any) -> bool:

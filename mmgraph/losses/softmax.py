@@ -120,7 +120,7 @@ def log_mass(
     """
     if scores.dtype in (torch.bfloat16, torch.float16):
         scores = scores.float()
-    scale, bias = (torch.as_tensor(x, dtype=scores.dtype, device=scores.device).detach() for x in (scale, bias))
+    scale, bias = (x.detach().to(scores) if isinstance(x, Tensor) else scores.new_full((), x) for x in (scale, bias))
     return _LogMass.apply(scores, scale.reshape(-1, 1), bias, without)  # type: ignore[return-value]
 
 
