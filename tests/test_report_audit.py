@@ -111,6 +111,37 @@ def test_the_page_says_what_helps_what_harms_and_what_may_be_nothing():
     assert left < zero < left + width
 
 
+def test_curves_end_where_no_video_has_the_group():
+    page = render_audit(findings())
+    (line,) = re.findall(r'<polyline [^>]*points="([^"]+)"', page)
+    ends = [tuple(map(float, point.split(","))) for point in line.split()]
+    # axes: 58 to 344 for shares 0 to 1, 190 up to 32 for .2 (none) to .9 (the look left out would be .2, the sound .9)
+    assert (ends[0][0], ends[-1][0]) == (58, 344)
+    up = [(190 - y) / (190 - 32) for _, y in ends]
+    share = (up[-1] - up[0]) / (up[2] - up[0])
+    assert share == pytest.approx((0.2 - 0.5) / (0.5 - 0.9 / 4 - 0.5), rel=0.01)
+    alone = MissingRow(group="look", how="random", rate=1.0, value=0.2, lost=effect(0.3, 0.1))
+    (whole,) = re.findall(r'<polyline [^>]*points="([^"]+)"', render_audit(findings(missing=(alone,))))
+    assert len(whole.split()) == 2, "a share of 1 that was asked for is not drawn twice"
+
+
+def test_what_changed_for_nobody_and_what_shapley_values_add_up_to_are_said():
+    rows = [
+        EffectRow(group=g, kind=k, where=w, range=r, effect=effect(m, e))
+        for g, k, m, e in (
+            ("look", "shapley", 0.25, 0.1),
+            ("<sound>", "shapley", 0.05, 0.1),
+            ("look", "drop", 0.0, 0.0),
+        )
+        for w, r in (("all", ""), ("activity", "1 to 3"), ("activity", "4 to 9"))
+    ]
+    page = render_audit(findings(effects=tuple(rows)))
+    assert "add up to +0.3000" in page
+    assert page.count("the same for all") == 3
+    assert "the same for all 12" in page
+    assert "add up to" not in render_audit(findings())
+
+
 def test_findings_are_read_back_as_they_were_written(tmp_path: Path):
     assert Audit.load(findings().save(tmp_path / "audit.json")) == findings()
     assert write_audit(findings(), tmp_path / "deep" / "page.html").read_text() == render_audit(findings())

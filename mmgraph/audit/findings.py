@@ -41,7 +41,7 @@ class AuditConfig(Config):
     rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     missing: tuple[How, ...] = ("random", "unpopular", "value")
     buckets: int = Field(default=4, ge=1)
-    pairs: int = Field(default=10, ge=0)
+    pairs: int = Field(default=30, ge=0)
     draws: int = Field(default=5, ge=1)
     seed: int = 0
 

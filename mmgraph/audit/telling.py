@@ -120,11 +120,11 @@ def _notes(subject: Subject, frames: Frames, explained: pl.DataFrame | None) -> 
             "No list changed whatever was taken away: the trained model does not read features when it ranks. With "
             "refit it is trained anew on each changed graph."
         )
-    if subject.refit:
-        yield (
-            f"Each number is of one training under seed {subject.seed}; the intervals are over users and know nothing "
-            "of other seeds."
-        )
+    what = "one training on each graph" if subject.refit else "one trained model"
+    yield (
+        f"Each number is of {what}, under seed {subject.seed}; the intervals are over users and know nothing of other "
+        "seeds."
+    )
     if len(subject.groups) > MOST_GROUPS:
         yield f"{len(subject.groups)} groups: no Shapley values, which need at most {MOST_GROUPS}; put some together."
     if explained is not None and len(explained) and not np.nan_to_num(explained["explained"].to_numpy()).any():

@@ -33,7 +33,7 @@ def audit(
         str, typer.Option(help="Shares of videos that lose a modality; '' for none.")
     ] = "0.1,0.3,0.5,0.7,0.9",
     noise: Annotated[float, typer.Option(min=0, help="Noise in standard deviations.")] = 1.0,
-    pairs: Annotated[int, typer.Option(min=0, help="Users whose first video is explained; 0 for none.")] = 10,
+    pairs: Annotated[int, typer.Option(min=0, help="Users whose first video is explained; 0 for none.")] = 30,
     stage: Annotated[str, typer.Option(help="valid; test where this run has opened it.")] = "valid",
     seed: Annotated[int, typer.Option(help="Of what is random in the audit.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The page; by default RUN/audit.html.")] = None,

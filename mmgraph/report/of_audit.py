@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmgraph.audit import Audit, Effect, EffectRow, MissingRow
+from mmgraph.audit.steps import EVERY
 from mmgraph.data.files import write_atomically
 from mmgraph.report.charts import COLOURS, ticks
 
@@ -42,6 +44,7 @@ def render_audit(audit: Audit) -> str:
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["signed"] = lambda v: "–" if v is None else f"{v:+.4f}"
+    environment.filters["said"] = _said
     style = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "audit.css"))
     kinds = [(kind, *words) for kind, words in _KINDS.items() if any(row.kind == kind for row in audit.effects)]
     return environment.get_template("audit.html").render(
@@ -51,6 +54,7 @@ def render_audit(audit: Audit) -> str:
         kinds=kinds,
         worth=_worth(audit, [kind for kind, *_ in kinds]),
         parts=[(where, title, _parts(audit, where, kinds)) for where, title in _PARTS],
+        sum=_sum(audit),
         curves=_curves(audit),
         how=_HOW,
     )
@@ -85,6 +89,12 @@ def _worth(audit: Audit, kinds: Sequence[str]) -> list[dict[str, Any]]:
     return out
 
 
+def _sum(audit: Audit) -> float | None:
+    """What the groups' Shapley values add up to; None where there are none."""
+    rows = [row.effect.mean for row in audit.effects if row.kind == "shapley" and row.where == "all"]
+    return math.fsum(v for v in rows if v is not None) if rows else None
+
+
 def _places(effect: Effect, at: Any) -> dict[str, float | None]:
     left, right = at(effect.low), at(effect.high)
     width = None if left is None or right is None else round(right - left, 2)
@@ -95,6 +105,8 @@ def _said(effect: Effect | None) -> str:
     """The interval in a word."""
     if effect is None or effect.mean is None or effect.low is None:
         return "unknown"
+    if effect.mean == effect.low == effect.high == 0:
+        return "the same for all"
     if not effect.sure:
         return "may be nothing"
     return "helps" if effect.mean > 0 else "harms"
@@ -115,7 +127,8 @@ def _parts(audit: Audit, where: str, kinds: Sequence[Any]) -> list[dict[str, Any
 def _curves(audit: Audit) -> list[dict[str, Any]]:
     """A drawing an order of missing: the metric over the share that lacks a modality, a line a group."""
     out = []
-    values = [row.value for row in audit.missing] + [audit.full, audit.none]
+    ends = [_without(audit, group) for group in audit.groups]
+    values = [*(row.value for row in audit.missing), *(v for v in ends if v is not None), audit.full, audit.none]
     levels = ticks(min(values), max(values)) if audit.missing else []
     for how in dict.fromkeys(row.how for row in audit.missing):
         rows = [row for row in audit.missing if row.how == how]
@@ -136,5 +149,15 @@ def _line(audit: Audit, rows: Sequence[MissingRow], levels: Sequence[float], num
         return round(_X0 + (_X1 - _X0) * rate, 1), round(_Y1 - (_Y1 - _Y0) * up, 1)
 
     points = [at(0.0, audit.full), *(at(row.rate, row.value) for row in rows)]
-    name = "every group" if rows[0].group == "every" else rows[0].group
+    if rows[-1].rate < 1 and (end := _without(audit, rows[0].group)) is not None:
+        points.append(at(1.0, end))
+    name = "every group" if rows[0].group == EVERY else rows[0].group
     return {"name": name, "colour": COLOURS[number % len(COLOURS)], "points": points, "dash": number % 4}
+
+
+def _without(audit: Audit, group: str) -> float | None:
+    """The metric where every video lacks the group."""
+    if group == EVERY:
+        return audit.none
+    lost = next((r.effect.mean for r in audit.effects if (r.group, r.kind, r.where) == (group, "drop", "all")), None)
+    return None if lost is None else audit.full - lost

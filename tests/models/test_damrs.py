@@ -12,13 +12,10 @@ from mmgraph.graph import DenoisedKNN, PairBatch, VideoCoInteraction
 from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_bpr
 from mmgraph.models import DAMRS
 from mmgraph.testing import alike, twelve_nodes
+from tests.worlds import near
 
 BATCH = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 2]), torch.tensor([[4], [5], [6]]))
 VIEWS = ("visual", "audio", "watched_with")
-
-
-def near(a, b):
-    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def dense(graph, name):

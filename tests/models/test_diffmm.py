@@ -10,15 +10,12 @@ from mmgraph.graph import PairSampler, PairUserBatch, PairUserSampler
 from mmgraph.models import DiffMM
 from mmgraph.nn.fusion import present_softmax
 from mmgraph.testing import checkerboard, twelve_nodes
+from tests.worlds import near
 
 BATCH = PairUserBatch(
     torch.tensor([0, 1, 0]), torch.tensor([1, 3, 2]), torch.tensor([[4], [5], [6]]), torch.tensor([0, 3, 4])
 )
 MODALITIES = ("visual", "audio")
-
-
-def near(a, b):
-    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def made(**arguments):

@@ -11,13 +11,10 @@ from mmgraph.losses import info_nce
 from mmgraph.models import MMSSL
 from mmgraph.nn.fusion import ModalityAttention
 from mmgraph.testing import twelve_nodes
+from tests.worlds import near
 
 BATCH = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 2]), torch.tensor([[4], [5], [6]]))
 MODALITIES = ("visual", "audio")
-
-
-def near(a, b):
-    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def made(**arguments):

@@ -28,6 +28,7 @@ from mmgraph.models import (
 from mmgraph.nn.fusion import SoftmaxFusion, present_softmax
 from mmgraph.nn.item_graph import like_edges, row_normalised
 from mmgraph.testing import alike, twelve_nodes
+from tests.worlds import near
 
 BATCH = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([1, 3, 2]), torch.tensor([[4], [5], [6]]))
 MODALITIES = ("visual", "audio")
@@ -37,10 +38,6 @@ def made(cls, **arguments):
     graph = alike(twelve_nodes())
     torch.manual_seed(0)
     return graph, cls(graph, embedding_dim=4, **arguments).eval()
-
-
-def near(a, b):
-    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def sym(a):
