@@ -73,8 +73,17 @@ def _refuse_pickles(path: Path) -> None:
 
 
 def on_cpu(module: nn.Module) -> nn.Module:
-    """A copy of a module on the CPU, in evaluation mode; the one given stays where and as it is."""
-    return copy.deepcopy(module).cpu().eval()
+    """A copy of a module on the CPU, in evaluation mode; the one given stays where and as it is.
+
+    Each tensor of the copy lies whole and in rows in memory of its own. A tensor is written with all the memory it lies
+    in: of a slice that would be the tensor it was cut from, and of columns one after the other, as ``linalg.solve``
+    returns them, torch cannot tell where they end and warns.
+    """
+    out = copy.deepcopy(module).cpu().eval()
+    for tensor in (*out.parameters(), *out.buffers()):
+        if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size():
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return out
 
 
 def write_tower(
