@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from mmgraph.bundle.bundle import HISTORY, PAIR, TABLES, USERS, VIDEOS
+from mmgraph.bundle.bundle import HISTORY, PAIR, TABLES, USERS, VIDEOS, Bundle, load
+from mmgraph.bundle.folder import seal, writing
 from mmgraph.data.files import write_atomically
 
 
@@ -40,6 +43,21 @@ def write_ids(place: Path, users: pl.Series, videos: pl.DataFrame) -> None:
     """users.parquet and videos.parquet; the videos' first column is ``id``."""
     write_atomically(place / USERS, _parquet(pl.DataFrame([users.cast(pl.String).alias("id")])))
     write_atomically(place / VIDEOS, _parquet(videos))
+
+
+def with_file(bundle: Bundle, name: str, body: bytes) -> Bundle:
+    """The bundle with one more file, or another one under this name, put into its place in one step.
+
+    Raises:
+        WriteFailed: it cannot be written; the bundle is as it was.
+    """
+    with writing(bundle.folder, replace=True) as place:
+        for known in bundle.manifest.files:
+            (place / known).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.folder / known, place / known)
+        (place / name).write_bytes(body)
+        seal(place, bundle.manifest.model_copy(update={"created": time.time()}))
+    return load(bundle.folder)
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -23,6 +23,7 @@ from mmgraph.cli.recommend import recommend
 from mmgraph.cli.refresh import refresh
 from mmgraph.cli.replay import replay
 from mmgraph.cli.report import report
+from mmgraph.cli.router import router
 from mmgraph.cli.run import run
 from mmgraph.cli.serve import serve
 from mmgraph.cli.status import status
@@ -45,6 +46,7 @@ COMMANDS = (
     inspect,
     encode,
     export,
+    router,
     serve,
     ingest,
     status,

@@ -26,6 +26,10 @@ def export(
     distil: Annotated[
         bool, typer.Option(help="Train towers where the model has none of its own; --no-distil takes closed forms.")
     ] = True,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="What mmgraph encode wrote and the run read: the server then encodes new videos' media."),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="The experiment's function, for a model that is not mmgraph's own.")
     ] = None,
@@ -34,6 +38,7 @@ def export(
     """Write a trained model as a bundle: a folder that `mmgraph serve` serves."""
     with errors_for_people():
         from mmgraph import bundle
+        from mmgraph.bundle.passports import read_passports
         from mmgraph.experiment import CodeNeeded, Result, load
 
         where = seed_folder(folder)
@@ -44,6 +49,7 @@ def export(
             raise UsageError(f"{error}\non the command line: --source MODULE:FUNCTION") from None
         if ready.dataset is None:
             raise UsageError(f"{folder} was saved without raw ids")
+        passports = None if features is None else read_passports(features, ready.graph, ready.dataset)
         made = bundle.export(
             ready.model,
             ready.graph,
@@ -54,6 +60,7 @@ def export(
             replace=replace,
             protocol=ready.protocol,
             metrics=None if result is None else result.test,
+            passports=passports,
             seen=ready.seen,
             distil=distil,
             training=_training(result) if trainable else None,

@@ -23,8 +23,9 @@ def serve(
     rate: Annotated[float, typer.Option(help="Requests a second of one key or client; 0 for any number.")] = 0.0,
     watch: Annotated[bool, typer.Option("--watch", help="Read the bundle anew when it changes.")] = False,
     quota: Annotated[list[str] | None, typer.Option(help="As tag:ads<=2 or tag:news>=1; several times.")] = None,
-    router: Annotated[Path | None, typer.Option(help="File of a CascadeRouter: which requests get which list.")] = None,
-    price: Annotated[float, typer.Option(help="Gain (NDCG) that a millisecond must bring, for --router.")] = 0.0,
+    index: Annotated[str, typer.Option(help="exact; or faiss: approximate, for more than a few million.")] = "exact",
+    router: Annotated[Path | None, typer.Option(help="File of a CascadeRouter, in place of the bundle's own.")] = None,
+    price: Annotated[float, typer.Option(help="Gain (NDCG) that a millisecond must bring, for the router.")] = 0.0,
     concepts: Annotated[str | None, typer.Option(help="NEEDS,TEACHES: columns that name concepts.")] = None,
 ) -> None:
     """Serve a bundle over HTTP: recommendations, events, new and hidden videos, a page to try it."""
@@ -32,7 +33,7 @@ def serve(
         from mmgraph.serve.server import ServeConfig
         from mmgraph.serve.server import serve as run
 
-        words: dict[str, Any] = {"durability": durability, "unknown_user": unknown_user}
+        words: dict[str, Any] = {"durability": durability, "unknown_user": unknown_user, "index": index}
         numbers: dict[str, Any] = {"deadline_ms": deadline_ms, "rate": rate, "workers": workers}
         where: dict[str, Any] = {"host": host, "port": port, "api_key_file": api_key_file, "watch": watch}
         columns = None if concepts is None else tuple(concepts.split(","))

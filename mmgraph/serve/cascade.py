@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mmgraph.bundle import Bundle
+from mmgraph.bundle.writing import with_file
 from mmgraph.data.files import write_atomically
 
 TIERS = ("popular", "index", "rescored")
+ROUTER = "router.json"  # in a bundle
 SHRINK = 20.0  # requests that the mean over all bins counts for in each
 _BINS = 4
 _TIMED = 50
@@ -95,6 +97,15 @@ class CascadeRouter(BaseModel):
         """Writes it as JSON, whole or not at all."""
         write_atomically(Path(path), self.model_dump_json(indent=1).encode())
 
+    def keep_in(self, bundle: Bundle) -> Bundle:
+        """Writes it into a bundle, whose id changes; a server over that bundle asks it."""
+        return with_file(bundle, ROUTER, self.model_dump_json(indent=1).encode())
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> CascadeRouter | None:
+        """The one that :meth:`keep_in` wrote, None where there is none."""
+        return cls.load(bundle.folder / ROUTER) if ROUTER in bundle.manifest.files else None
+
     @classmethod
     def load(cls, path: str | Path) -> CascadeRouter:
         """Reads it.
@@ -163,7 +174,7 @@ def measure_tiers(
     Args:
         bundle: asked.
         targets: raw user id -> raw ids of videos clicked later (valid). Users and videos it does not know are passed
-            over.
+            over, and clicks that it was made with.
         k: of NDCG@k, and of the lists.
         clock: seconds, for the cost: the median over up to 50 single requests.
 
@@ -173,10 +184,13 @@ def measure_tiers(
     Raises:
         ValueError: no user with a target that the bundle knows.
     """
-    known = {u: [v for v in videos if v in bundle.videos] for u, videos in targets.items() if u in bundle.users}
+    known = {u: _unmet(bundle, u, videos) for u, videos in targets.items() if u in bundle.users}
     users = [user for user, videos in known.items() if videos]
     if not users:
-        raise ValueError("no held-out click of a user and a video that the bundle knows")
+        raise ValueError(
+            "no held-out click of a user on a video that the bundle knows both and was not made with: give clicks that "
+            "came later, or valid of the split that it was trained on"
+        )
     ways: dict[str, Callable[[Sequence[str]], torch.Tensor]] = {
         "popular": lambda some: _popular(bundle, some, k),
         "index": lambda some: bundle.rank(some, k, rescore=False).video,
@@ -195,6 +209,12 @@ def measure_tiers(
             spent.append(1000 * (clock() - began))
         cost[name] = float(np.median(spent))
     return met, gains, cost
+
+
+def _unmet(bundle: Bundle, user: str, videos: Sequence[str]) -> list[str]:
+    """The videos that the bundle knows and that are not in the user's history."""
+    met = set(bundle.history.videos(bundle.users.row[user]).tolist())
+    return [video for video in videos if bundle.videos.find(video) not in (-1, *met)]
 
 
 def _rows(bundle: Bundle, videos: Sequence[str]) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import queue
@@ -18,6 +19,8 @@ from typing import Any
 from mmgraph.bundle import Bundle, load
 from mmgraph.bundle.folder import MANIFEST
 from mmgraph.serve.answering import Asked, Route, answer, late
+from mmgraph.serve.cascade import CascadeRouter
+from mmgraph.serve.index import MakeIndex, exact
 from mmgraph.serve.log import EventLog, LogError
 from mmgraph.serve.question import Answer, Busy, Question, Unready
 from mmgraph.serve.snapshot import StateError, restore, snapshot, write_snapshot
@@ -51,8 +54,9 @@ class Engine:
         watch: read the bundle anew when its manifest changes.
         waiting: questions that may wait.
         snapshot_every: entries after which a snapshot is written.
-        rules: what is added to the constraint, see :class:`State`.
-        route: which way to answer, see :class:`mmgraph.serve.cascade.CascadeRouter`; by default as well as can be.
+        rules, make_index: what is added to the constraint, and how videos are searched, see :class:`State`.
+        route: which way to answer; by default what the bundle's :class:`mmgraph.serve.cascade.CascadeRouter` says at
+            ``price``, and without one as well as can be.
         clock: UTC seconds.
     """
 
@@ -67,10 +71,13 @@ class Engine:
         waiting: int = WAITING,
         snapshot_every: int = 100_000,
         rules: Rules | None = None,
+        make_index: MakeIndex = exact,
         route: Route | None = None,
+        price: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder, self.log, self.rules, self.clock, self.route = Path(bundle), log, rules, clock, route
+        self.make_index, self.price = make_index, price
         self.identity = str(getattr(log, "identity", "log"))
         self.snapshot_path = None if snapshot is None else Path(snapshot)
         self.keep_snapshots, self.snapshot_every, self.watch = keep_snapshots, snapshot_every, watch
@@ -124,15 +131,17 @@ class Engine:
         place = bundle.manifest.log
         if place.identity not in (None, self.identity):
             raise StateError(f"bundle {bundle.id} was made from log {place.identity}, this one is {self.identity}")
-        state = self._restored(bundle) or State(bundle, self.rules)
+        state = self._restored(bundle) or State(bundle, self.rules, self.make_index)
         state.catch_up(self.log)
         state.publish(self.clock())
+        router = CascadeRouter.of(bundle)
+        state.route = None if router is None else functools.partial(router.route, price=self.price)
         return state
 
     def _restored(self, bundle: Bundle) -> State | None:
         if self.snapshot_path is not None:
             with contextlib.suppress(FileNotFoundError, StateError):  # then the log is folded from its start
-                return restore(bundle, self.identity, self.snapshot_path, self.rules)
+                return restore(bundle, self.identity, self.snapshot_path, self.rules, self.make_index)
         return None
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -365,7 +374,7 @@ class Engine:
         if asked:
             self.batches += 1
             self.questions += len(asked)
-            answer(self.state, asked, self.clock(), self.route)
+            answer(self.state, asked, self.clock(), self.route or self.state.route)
             self._pace += _LATELY * (time.thread_time() - began - self._pace)
         if self.clock() - self._looked > 1.0:
             self._tend()

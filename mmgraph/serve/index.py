@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmgraph.bundle import Bundle
 from mmgraph.ops import CSR, TopK, TopKIndex, best_of
 
 _LAST = 1024
@@ -16,6 +17,7 @@ _FEW = 64
 
 Lists = list[list[tuple[int, float]]]
 """For each query the rows of videos and their scores, best first."""
+MakeIndex = Callable[[Bundle], "Index"]
 
 
 class Index:
@@ -23,7 +25,14 @@ class Index:
 
     Args:
         rows: [V, D] float32; D may be 0 where scores come from elsewhere.
+
+    Attributes:
+        kind: ``exact``; what approximates says so.
+        recall: share of the best that it finds, measured where it is not all of them.
     """
+
+    kind = "exact"
+    recall = 1.0
 
     def __init__(self, rows: Tensor) -> None:
         # in two parts: the second makes room for a quarter more, so that no early append has to copy everything
@@ -32,6 +41,11 @@ class Index:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    @property
+    def tail(self) -> int:
+        """None: all rows are searched alike."""
+        return 0
 
     @property
     def rows(self) -> Tensor:
@@ -104,6 +118,11 @@ class Index:
         np.cumsum([len(rows) for rows in sets], out=indptr[1:])
         indices = np.concatenate(sets).astype(np.int32)
         return CSR(torch.from_numpy(indptr), torch.from_numpy(indices), None, (len(sets), len(self)))
+
+
+def exact(bundle: Bundle) -> Index:
+    """The index of a bundle's videos, of no width for a model whose scores are no products of rows."""
+    return Index(bundle.video.new_zeros(len(bundle.videos), 0) if bundle.user is None else bundle.video)
 
 
 def as_lists(found: TopK, k: int | None = None, exclude: Sequence[frozenset[int]] | None = None) -> Lists:

@@ -130,10 +130,10 @@ class MediaEncoder:
             answers = [self._answer(entry.seq, entry.event.data) for entry in media]
             if answers:
                 self.log.append(answers)
+            for entry in media:  # before the commit: whoever dies in between leaves no file that nobody asks for again,
+                self.store.drop(str(entry.event.data.get("file")))  # and the answer to a file that is gone is there
             place = entries[-1].seq
             self.log.commit(CONSUMER, place)
-            for entry in media:
-                self.store.drop(str(entry.event.data.get("file")))
             done += len(media)
         return done
 

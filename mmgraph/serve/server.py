@@ -20,6 +20,7 @@ from mmgraph.serve.answering import Route
 from mmgraph.serve.app import App
 from mmgraph.serve.cascade import CascadeRouter
 from mmgraph.serve.engine import Engine
+from mmgraph.serve.index import MakeIndex, exact
 from mmgraph.serve.keys import Keys, Rate
 from mmgraph.serve.log import SqliteLog
 from mmgraph.serve.media import MediaStore, encode_media, kind_of, media_folder
@@ -48,8 +49,10 @@ class ServeConfig:
         quotas: of the lists, as ``tag:ads<=2`` or ``tag:news>=1``.
         concepts: the two columns that name what a video needs and what it teaches; a video is shown to who has met what
             it needs.
+        index: ``exact``, or ``faiss`` for more videos than are searched exactly in time, see
+            :class:`mmgraph.serve.ann.ApproximateIndex`; its lists are made at each start and reload.
         router: file of a :class:`mmgraph.serve.cascade.CascadeRouter`, which says which requests get the popular list,
-            the index, or re-scoring; by default all get the best there is.
+            the index, or re-scoring; by default the bundle's own, and without one all get the best there is.
         price: gain (NDCG) that a millisecond must bring, for the router; ``inf`` for the cheapest answers.
         snapshot_every: entries after which the state is kept beside the log, so that a start folds fewer.
 
@@ -71,6 +74,7 @@ class ServeConfig:
     max_log_bytes: int | None = None
     quotas: tuple[str, ...] = ()
     concepts: tuple[str, str] | None = None
+    index: Literal["exact", "faiss"] = "exact"
     router: Path | None = None
     price: float = 0.0
     snapshot_every: int = 100_000
@@ -83,6 +87,8 @@ class ServeConfig:
         if self.unknown_user not in ("popular", "error"):
             raise ValueError(f"unknown_user is 'popular' or 'error', not {self.unknown_user!r}")
         self.rules()
+        if self.index not in ("exact", "faiss"):
+            raise ValueError(f"index is 'exact' or 'faiss', not {self.index!r}")
         if not self.price >= 0:
             raise ValueError(f"price is a number from 0, got {self.price}")
         self.route()
@@ -92,6 +98,14 @@ class ServeConfig:
         needs, teaches = self.concepts or (None, None)
         quotas = tuple(ColumnQuota.parse(text) for text in self.quotas)
         return ServerRules(quotas, needs, teaches) if quotas or needs else None
+
+    def make_index(self) -> MakeIndex:
+        """How videos are searched."""
+        if self.index == "exact":
+            return exact
+        from mmgraph.serve.ann import approximate
+
+        return approximate
 
     def route(self) -> Route | None:
         """The way of each request; None for the best."""
@@ -127,7 +141,9 @@ def make_app(config: ServeConfig, *, first: bool = True, clock: Callable[[], flo
         watch=config.watch or config.workers > 1,
         snapshot_every=config.snapshot_every,
         rules=config.rules(),
+        make_index=config.make_index(),
         route=config.route(),
+        price=config.price,
         clock=clock,
     )
     return App(
@@ -219,7 +235,7 @@ def _work(config: ServeConfig, place: socket.socket, first: bool) -> None:
     app.fatal = lambda: setattr(running, "should_exit", True)
     ending = threading.Event()
     if first:
-        threading.Thread(target=_keep_encoding, args=(config, ending), name="encoder", daemon=True).start()
+        threading.Thread(target=keep_encoding, args=(config, ending), name="encoder", daemon=True).start()
     try:
         running.run(sockets=[place])
     finally:
@@ -228,7 +244,7 @@ def _work(config: ServeConfig, place: socket.socket, first: bool) -> None:
         raise SystemExit(app.engine.failed)
 
 
-def _keep_encoding(config: ServeConfig, ending: threading.Event) -> None:
+def keep_encoding(config: ServeConfig, ending: threading.Event) -> None:
     """Runs the process that encodes media, while the bundle names an encoder and a medium has ever come."""
     from mmgraph.bundle.folder import read_manifest
 
@@ -244,6 +260,7 @@ def _keep_encoding(config: ServeConfig, ending: threading.Event) -> None:
             process.start()
     if process is not None:
         process.terminate()
+        process.join()
 
 
 def _supervise(config: ServeConfig, sockets: list[socket.socket]) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 
 from mmgraph.bundle import Bundle
 from mmgraph.data.files import write_atomically
+from mmgraph.serve.index import MakeIndex, exact
 from mmgraph.serve.profiles import Met
 from mmgraph.serve.state import Rules, State
 
@@ -58,7 +59,9 @@ def snapshot(state: State, log_identity: str) -> bytes:
     return hashlib.blake2b(body, digest_size=_DIGEST).digest() + body
 
 
-def restore(bundle: Bundle, log_identity: str, path: str | Path, rules: Rules | None = None) -> State:
+def restore(
+    bundle: Bundle, log_identity: str, path: str | Path, rules: Rules | None = None, make_index: MakeIndex = exact
+) -> State:
     """The state that :func:`snapshot` wrote.
 
     Raises:
@@ -77,7 +80,7 @@ def restore(bundle: Bundle, log_identity: str, path: str | Path, rules: Rules | 
         raise StateError(f"{path} is no snapshot: {error}") from error
     if (about["bundle"], about["log"]) != (bundle.id, log_identity):
         raise StateError(f"{path} belongs to bundle {about['bundle']} and log {about['log']}")
-    out = State(bundle, rules)
+    out = State(bundle, rules, make_index)
     _, out.seq, at, users, videos, hidden, deleted, nameless, rowless, columns, features, met = about["parts"]
     for raw in users:
         out.users.add(raw)
@@ -97,7 +100,7 @@ def restore(bundle: Bundle, log_identity: str, path: str | Path, rules: Rules | 
     out.interactions = sum(map(len, out.profiles.met.values()))
     out.pending = [row for row in out.features if row < out.trained]
     out.embed_pending()
-    for row in {*torch.nonzero(bundle.gate).flatten().tolist(), *out.gated()}:
+    for row in {*torch.nonzero(bundle.gate).flatten().tolist(), *out.hidden, *out.deleted, *out.nameless, *out.rowless}:
         out.gate(row)
     return out
 

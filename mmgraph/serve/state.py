@@ -16,7 +16,7 @@ from mmgraph.constraint import Blocked, Constraint
 from mmgraph.ops import TopK
 from mmgraph.serve.columns import Columns
 from mmgraph.serve.features import embed
-from mmgraph.serve.index import Index, Lists, as_lists
+from mmgraph.serve.index import Lists, MakeIndex, as_lists, exact
 from mmgraph.serve.limits import nobody_as_stranger, shortened
 from mmgraph.serve.log import Entry, Event, EventLog
 from mmgraph.serve.popularity import Popularity
@@ -48,14 +48,16 @@ class State:
     Args:
         bundle: what it starts from.
         rules: what an operator adds to the constraint: given it and the state, the whole one. No part of the fold.
+        make_index: how videos are searched: :func:`mmgraph.serve.index.exact`, or
+            :func:`mmgraph.serve.ann.approximate`.
     """
 
-    def __init__(self, bundle: Bundle, rules: Rules | None = None) -> None:
+    def __init__(self, bundle: Bundle, rules: Rules | None = None, make_index: MakeIndex = exact) -> None:
         self.bundle, self.rules, self._ruled_at = bundle, rules, 0
         self.users, self.videos = bundle.users.copy(), bundle.videos.copy()
         self.linear = bundle.user is None
         self.trained = len(bundle.videos)
-        self.index = Index(bundle.video.new_zeros(self.trained, 0) if self.linear else bundle.video)
+        self.index = make_index(bundle)
         self.seq = bundle.manifest.log.seq
         self.hidden, self.deleted, self.nameless, self.rowless = (
             set(torch.nonzero(bundle.gate & bit).flatten().tolist()) for bit in (HIDDEN, DELETED, NAMELESS, ROWLESS)
@@ -69,6 +71,8 @@ class State:
         self.profiles = Profiles(bundle, self.index, self.nameless, self.rowless)
         about = bundle.manifest
         self.popularity = Popularity(bundle.popularity.numpy(), about.popularity_at, about.half_life)
+        self.route: Callable[[int], str] | None = None
+        """The bundle's own way to answer who met so many videos, see :data:`mmgraph.serve.answering.Route`."""
         self.interactions = 0
         self.unreadable = 0
         """Entries that are no events of ours; they change nothing else."""
@@ -179,10 +183,6 @@ class State:
             self.index.hide(row)
         else:
             self.index.show(row)
-
-    def gated(self) -> set[int]:
-        """Every row that is not ranked."""
-        return self.hidden | self.deleted | self.nameless | self.rowless
 
     @property
     def constraint(self) -> Constraint:

@@ -11,6 +11,7 @@ from mmgraph.bundle import BundleError
 from mmgraph.serve import schema
 from mmgraph.serve.http import Problem, Request, Response, Route, json_response
 from mmgraph.serve.log.base import MAX_ID
+from mmgraph.serve.media import kind_of
 from mmgraph.serve.metrics import resident_bytes
 from mmgraph.serve.query import PREFIX, query
 from mmgraph.serve.question import Busy
@@ -39,7 +40,9 @@ def read_page() -> dict[str, bytes]:
 async def _models(app: App, request: Request) -> Response:
     manifest = app.engine.state.bundle.manifest
     about = manifest.model_dump(mode="json", exclude={"files"})
-    return json_response({"bundle": manifest.id, "manifest": about})
+    kinds = {name: kind_of((one.passport or {}).get("encoder")) for name, one in manifest.modalities.items()}
+    reads = {name: kind for name, kind in kinds.items() if kind is not None and app.encodes}
+    return json_response({"bundle": manifest.id, "manifest": about, "reads": reads})
 
 
 async def _reload(app: App, request: Request) -> Response:
@@ -80,6 +83,8 @@ def _gauges(app: App) -> dict[str, float]:
         "batches_total": engine.batches,
         "reloads_total": engine.reloads,
         "log_failures_total": engine.log_failures,
+        "index_recall": state.index.recall,
+        "index_tail": state.index.tail,
         "resident_bytes": resident_bytes(),
         "uptime_seconds": time.time() - app.started,
     }
@@ -98,7 +103,12 @@ async def _status(app: App, request: Request) -> Response:
     behind = gauges["behind_entries"]
     oldest = app.log.read(state.seq, 1) if behind else []
     seconds = max(0.0, time.time() - oldest[0].received) if oldest else 0.0
-    about = {"bundle": state.bundle.id, "model": state.bundle.manifest.model, "version": __version__}
+    about = {
+        "bundle": state.bundle.id,
+        "model": state.bundle.manifest.model,
+        "version": __version__,
+        "index": state.index.kind,
+    }
     return json_response({**about, "behind_seconds": seconds, **gauges, "fallbacks": dict(app.metrics.fallbacks)})
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import shutil
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from mmgraph.bundle import Bundle, export
+from mmgraph.bundle import Bundle, export, load
+from mmgraph.cli.app import app
 from mmgraph.data import Dataset
 from mmgraph.models import NeuMF
 from mmgraph.recommend import recommend
@@ -160,3 +165,76 @@ def test_the_server_takes_the_router_as_an_option(bundle_folder: Path, tmp_path:
         ServeConfig(**given, price=-1)
     with pytest.raises(FileNotFoundError):
         ServeConfig(**given | {"router": tmp_path / "none.json"})
+
+
+def test_a_router_in_the_bundle_is_asked_and_follows_the_next_bundle(bundle: Bundle, tmp_path: Path):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.folder, folder)
+    made = ROUTER.keep_in(load(folder))
+    assert made.id != bundle.id
+    assert CascadeRouter.of(made) == ROUTER
+    assert CascadeRouter.of(bundle) is None
+    assert torch.equal(made.video, bundle.video), "the rest is as it was"
+    with (
+        SqliteLog(tmp_path / "log") as log,
+        contextlib.closing(Engine(folder, log, price=math.inf).start()) as engine,
+    ):
+        assert engine.ask(Question("3", k=4)).result(20).meta["fallback"] == "cascade"
+        with contextlib.closing(Engine(folder, log, price=math.inf, route=lambda met: "index").start()) as other:
+            assert other.ask(Question("3", k=4)).result(20).meta["fallback"] is None, "what was named comes first"
+        ROUTER.model_copy(update={"cost": (9.0, 1.0, 5.0)}).keep_in(made)
+        engine.reload()
+        assert engine.ask(Question("3", k=4)).result(20).meta["fallback"] is None
+
+
+def test_the_command_fits_it_on_clicks_that_the_bundle_was_not_made_with(bundle: Bundle, tmp_path: Path):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.folder, folder)
+    table = tmp_path / "later.csv"
+    table.write_text("user_id,video_id\n" + "".join(f"{u},{u}\n" for u in range(24)))
+
+    def command(*words: object) -> Any:
+        return CliRunner().invoke(app, ["router", *map(str, words)])
+
+    done = command(folder, "--clicks", table, "-k", 3, "--bins", 1, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert (told["tiers"], told["requests"]) == (["popular", "index"], [24])
+    assert told["gain"][0][1] == pytest.approx(1.0), "content finds everybody's one video"
+    kept = CascadeRouter.of(load(folder))
+    assert kept is not None
+    assert (load(folder).id, list(kept.gain[0])) == (told["bundle"], told["gain"][0])
+    with SqliteLog(tmp_path / "log") as log:
+        log.append([Event(str(u), "click", 2e9, {"user": str(u), "video": str(u)}) for u in range(24)])
+        log.append([Event("s", "skip", 2e9, {"user": "1", "video": "3"})])
+    again = json.loads(command(folder, "--log", tmp_path / "log", "-k", 3, "--bins", 1, "--json").output)
+    assert (again["gain"], again["requests"]) == (told["gain"], [24])
+    assert "index" in command(folder, "--clicks", table).output
+    old = tmp_path / "old.csv"
+    old.write_text("user_id,video_id\n" + "".join(f"3,{v}\n" for v in bundle.history.videos(3)))
+    for words in (["--clicks", old], [], ["--clicks", table, "--log", tmp_path / "log"], ["--log", tmp_path / "none"]):
+        refused = command(folder, *words)
+        assert refused.exit_code != 0
+        assert "Traceback" not in refused.output
+
+
+def test_the_command_takes_valid_of_the_runs_experiment(bundle: Bundle, tmp_path: Path, monkeypatch):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.folder, folder)
+    (tmp_path / "recipe_of_mine.py").write_text(
+        "from mmgraph.data import Dataset\n"
+        "from mmgraph.data.split import leave_last_one_out\n"
+        "from mmgraph.experiment import Experiment\n"
+        "from mmgraph.models import BPRMF\n"
+        "def split():\n"
+        "    rows = [(u, v) for u in range(24) for v in ((u + 2) % 24, u, (u + 4) % 24)]\n"
+        "    users, videos = zip(*rows)\n"
+        "    data = Dataset.from_frames({'user': users, 'video': videos, 'time': list(range(len(rows)))})\n"
+        "    return leave_last_one_out(data)\n"
+        "def experiment():\n"
+        "    return Experiment(name='mine', split=split, model=BPRMF)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["router", str(folder), "--source", "recipe_of_mine.py:experiment", "--json"])
+    assert done.exit_code == 0, done.output
+    assert sum(json.loads(done.output)["requests"]) == 24, "the click before everybody's last"

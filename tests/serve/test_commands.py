@@ -71,7 +71,8 @@ def test_a_state_as_the_next_bundle_goes_on_where_it_was(tmp_path: Path, bundle:
         again = State(made)
         assert again.catch_up(log) == 0, "what is in the bundle is not folded twice"
         assert again.users.raw == state.users.raw
-        assert again.gated() == state.gated()
+        for name in ("hidden", "deleted", "nameless", "rowless"):
+            assert getattr(again, name) == getattr(state, name), name
         assert torch.equal(again.index.rows, state.index.rows)
         assert torch.equal(again.index.hidden, state.index.hidden)
         for user in range(len(state.users)):

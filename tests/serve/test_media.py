@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +28,7 @@ from mmgraph.serve.media import (
     kind_of,
     media_folder,
 )
+from mmgraph.serve.server import ServeConfig, keep_encoding
 from mmgraph.serve.state import State
 from tests.bundle.test_bundle import dataset_of
 from tests.serve.conftest import Running
@@ -178,3 +184,49 @@ def test_the_process_works_off_what_waits_and_ends_with_its_parent(texts: Path, 
     with SqliteLog(log_path) as log:
         assert [entry.event.kind for entry in log.read()] == ["media", "features"]
         assert log.committed(CONSUMER) == 2
+
+
+def encoder_process(after: int | None = None) -> int:
+    """The number of the process that encodes, once there is one other than ``after``."""
+    for _ in range(2000):
+        for process in multiprocessing.active_children():
+            if process.name == "encoder" and process.pid not in (None, after):
+                return process.pid
+        time.sleep(0.01)
+    raise AssertionError("no process encodes")
+
+
+def test_a_killed_encoder_is_started_again_and_encodes_what_waits_once(serving: Callable[..., Running], texts: Path):
+    running = serving(bundle=texts)
+    running.client.put("/v1/videos/new", json={"title": "New"})
+    put(running, "new", EVEN)
+    ending = threading.Event()
+    config = ServeConfig(texts, running.app.log.path)
+    keeper = threading.Thread(target=keep_encoding, args=(config, ending), daemon=True)
+    keeper.start()
+    try:
+        first = encoder_process()
+        os.kill(first, signal.SIGKILL)  # it has no more than begun to import: the video waits
+        second = encoder_process(after=first)
+        asked = 0
+        while not running.client.get("/v1/videos/new").json()["recommendable"]:
+            assert len(running.videos("0", k=3)) == 3, "answers go on meanwhile"
+            asked += 1
+            assert asked < 20_000, "it was never encoded"
+        assert asked > 0
+        os.kill(second, signal.SIGKILL)
+        third = encoder_process(after=second)
+        assert len({first, second, third}) == 3
+        put(running, "new", ODD)
+        for _ in range(20_000):
+            if running.app.log.committed(CONSUMER) >= 4:
+                break
+            assert running.client.get("/readyz").status_code == 200
+    finally:
+        ending.set()
+        keeper.join(30)
+    kinds = [entry.event.kind for entry in running.app.log.read()]
+    assert kinds == ["video", "media", "features", "media", "features"], "each medium once"
+    assert "new" in running.videos("1", k=2)
+    assert list(media_folder(running.app.log.path).iterdir()) == []
+    assert not [process for process in multiprocessing.active_children() if process.name == "encoder"]

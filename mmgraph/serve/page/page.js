@@ -7,12 +7,16 @@ const made = (tag, text, kind) => {
   return node;
 };
 let modalities = {};
+const accepts = { image: "image/jpeg,image/png,image/webp", audio: "audio/wav,audio/mpeg,audio/ogg,audio/flac" };
+const words = { image: "A picture", audio: "A sound", text: "A text" };
+const patience = 60, pause = 500; // seconds until a medium is given up on, milliseconds between two looks
 
-async function call(method, path, body) {
+async function call(method, path, body, type = "application/json") {
   const headers = {};
-  if (body !== undefined) headers["content-type"] = "application/json";
+  if (body !== undefined) headers["content-type"] = type;
   if (at("key").value) headers.authorization = `Bearer ${at("key").value}`;
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const sent = body === undefined || type !== "application/json" ? body : JSON.stringify(body);
+  const answer = await fetch(path, { method, headers, body: sent });
   if (answer.status === 401) at("key-label").hidden = false;
   if (answer.status === 204) return null;
   const found = await answer.json();
@@ -92,9 +96,42 @@ async function post() {
   const body = { features: at("features").value.trim() ? JSON.parse(at("features").value) : {} };
   if (at("title").value) body.title = at("title").value;
   if (tags.length) body.tags = tags;
-  const done = await call("PUT", `/v1/videos/${encodeURIComponent(at("video").value.trim())}`, body);
-  say("posted", `${done.video} counts from log place ${done.seq} on${done.note ? `: ${done.note}` : ""}`);
+  const place = `/v1/videos/${encodeURIComponent(at("video").value.trim())}`;
+  const done = await call("PUT", place, body);
+  const sent = [];
+  for (const field of at("media").querySelectorAll("[data-modality]")) {
+    const medium = field.files ? field.files[0] : field.value.trim();
+    if (!medium) continue;
+    const type = field.files ? medium.type : "text/plain";
+    await call("PUT", `${place}/media?modality=${encodeURIComponent(field.dataset.modality)}`, medium, type);
+    sent.push(field.dataset.modality);
+  }
+  if (sent.length && !done.recommendable) {
+    say("posted", `${done.video}: ${sent.join(", ")} is being encoded…`);
+    await encoded(place, done.video);
+  } else {
+    const more = sent.length ? `; ${sent.join(", ")} will be encoded` : done.note ? `: ${done.note}` : "";
+    say("posted", `${done.video} counts from log place ${done.seq} on${more}`);
+  }
   await ask();
+}
+
+async function encoded(place, video) {
+  for (const end = Date.now() + 1000 * patience; Date.now() < end;) {
+    if ((await call("GET", place)).recommendable) return say("posted", `${video} is encoded and can be recommended`);
+    await new Promise((done) => setTimeout(done, pause));
+  }
+  throw new Error(`${video} is not encoded after ${patience} s: the medium cannot be read, or others wait before it`);
+}
+
+function medium(modality, kind) {
+  const label = made("label", `${words[kind]} (${modality})`);
+  const field = made(kind === "text" ? "textarea" : "input");
+  field.dataset.modality = modality;
+  if (kind === "text") field.rows = 2;
+  else Object.assign(field, { type: "file", accept: accepts[kind] });
+  label.append(field);
+  return label;
 }
 
 async function users() {
@@ -107,8 +144,10 @@ async function users() {
 }
 
 async function begin() {
-  const { bundle, manifest } = await call("GET", "/v1/models");
+  const { bundle, manifest, reads } = await call("GET", "/v1/models");
   modalities = manifest.modalities;
+  at("media").replaceChildren(...Object.entries(reads).map(([modality, kind]) => medium(modality, kind)));
+  at("by-numbers").open = !Object.keys(reads).length;
   say("status", `${manifest.name}, ${manifest.users.toLocaleString()} users, ${manifest.videos.toLocaleString()} videos, bundle ${bundle}`);
   const widths = Object.entries(modalities).map(([name, facts]) => `${name}: ${facts.dim} numbers`);
   at("widths").textContent = widths.join(", ") || "this bundle reads no features: a new video is shown as popular only";
