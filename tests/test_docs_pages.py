@@ -84,8 +84,8 @@ def test_own_lines_leave_out_words_and_other_models(tmp_path, monkeypatch):
 
 
 def test_what_models_are_made_of():
-    base = "mmgraph.models.multimodal.base.WithIds"
-    assert shared_blocks(FREEDOM) == [base, "mmgraph.nn.projection.projections", "mmgraph.ops.propagate"]
+    nn = "mmgraph.nn.projection.projections", "mmgraph.nn.propagation.last_layer"
+    assert shared_blocks(FREEDOM) == ["mmgraph.models.multimodal.base.WithIds", *nn, "mmgraph.ops.propagate"]
     assert transforms_named(FREEDOM) == ["EdgeDrop", "ModalityKNN"]
     assert shared_blocks(BPRMF) == ["mmgraph.models.collaborative.lightgcn.LightGCN"]
     assert shared_blocks(LightGCN) == ["mmgraph.losses.embedding_l2", "mmgraph.ops.propagate"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmgraph.losses.ranking import scored
-from mmgraph.ops import checks, log_q
+from mmgraph.ops import checks, in_batch_logits, log_q
 from mmgraph.ops.dispatch import autocast_type
 
 if TYPE_CHECKING:
@@ -142,6 +143,18 @@ class _LogMass(torch.autograd.Function):
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gains, share = ctx.saved_tensors
         return gains * (share * grads[0].unsqueeze(1)), None, None, None
+
+
+def in_batch_nll(state: Tensor, video: Tensor, videos: Tensor, counts: Tensor | None = None) -> Tensor:
+    """−mean ln softmax of each state's own video among the batch's, with logQ correction where counts are given.
+
+    Args:
+        state, video: [B, D], row i of one belongs to row i of the other; scores are dot products.
+        videos: which videos the rows are, [B]: one that the batch names twice is not its own negative.
+        counts: how often each video was chosen, [V] (:func:`mmgraph.ops.in_batch_logits`).
+    """
+    logits = in_batch_logits(state @ video.T, videos, counts)
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def in_batch_log_q(graph: MultimodalGraph, videos: Tensor) -> Tensor:

@@ -144,6 +144,16 @@ class People:
             raise ValueError(f"clicks over {clicks.shape[1]} videos, but the graph has {num_videos}")
         return clicks
 
+    def clicks_for(self, reader: nn.Module, num_videos: int) -> CSR:
+        """The same for a model that reads clicks and nothing else.
+
+        Raises:
+            ValueError: no clicks; the message names the model.
+        """
+        if (clicks := self.click_matrix(num_videos)) is None:
+            raise ValueError(f"{type(reader).__name__} reads clicks: a profile alone is not enough")
+        return clicks
+
 
 def _each(names: Any) -> Sequence[Any]:
     return list(names) if isinstance(names, Iterable) else [names]

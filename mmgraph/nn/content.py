@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
+def hide_at_random(present: Mapping[str, Tensor], chance: float) -> dict[str, Tensor]:
+    """Presence, modality -> bool [n], of which each is hidden with the chance; a video keeps one that it has."""
+    if not chance:
+        return dict(present)
+    here = torch.stack(list(present.values()), 1)
+    luck = torch.rand(here.shape, device=here.device) * here
+    keep = here & ((luck >= chance) | (luck == luck.amax(1, keepdim=True)))
+    return dict(zip(present, keep.unbind(1), strict=True))
+
+
 class ContentInput(nn.Module):
     """Features of any videos, seen or new, on one scale: columns standardised, rows of norm √D_m, absent rows 0.
 

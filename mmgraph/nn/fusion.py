@@ -21,6 +21,15 @@ def present_softmax(scores: Tensor, present: Tensor) -> Tensor:
     return weights.masked_fill(~present, 0.0)  # also the NaN of a row of nothing
 
 
+def present_weights(weight: Tensor | None, present: Tensor) -> Tensor:
+    """A softmax of one scalar a modality, ``weight`` [M], over those a node has: [n, M] of presence [n, M].
+
+    Of a single modality, which needs no weight, it is 1 where that is present.
+    """
+    scores = torch.zeros(present.shape[1], device=present.device) if weight is None else weight
+    return present_softmax(scores.expand(len(present), -1), present)
+
+
 class SoftmaxFusion(nn.Module):
     """Weights each modality of a node: α_m = softmax_m( qᵀ tanh(W h_m + b) ) over those present; Σ_m α_m h_m.
 
@@ -133,6 +142,11 @@ def users_of(graph: MultimodalGraph) -> CSR:
 def user_presence(graph: MultimodalGraph, present: Tensor, rows: Tensor | None = None) -> Tensor:
     """Which users watched a video that has the modality, bool [U] (or of ``rows``)."""
     return spmm(graph.seen, present.float().unsqueeze(1), rows=rows).squeeze(1) > 0
+
+
+def node_presence(graph: MultimodalGraph, present: Tensor) -> Tensor:
+    """Which users and videos, stacked, a modality says something of, bool [U + V]: its videos and who watched them."""
+    return torch.cat([user_presence(graph, present), present])
 
 
 def unit_spectrum(x: Tensor) -> Tensor:

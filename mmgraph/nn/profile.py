@@ -9,6 +9,23 @@ from torch import Tensor
 from mmgraph.ops import CSR, spmm
 
 
+def clicks_of_some(clicks: CSR, users: Tensor, videos: Tensor) -> tuple[CSR, Tensor, Tensor]:
+    """The clicks of some users over the videos that matter to a batch: those, and everything that the users watched.
+
+    Args:
+        clicks: CSR [U, V].
+        users: [B], distinct.
+        videos: [C], distinct.
+
+    Returns:
+        CSR [B, n]; the n videos, ascending; and where ``videos`` lie among them, [C].
+    """
+    watched, _ = clicks.select(users)
+    need = torch.unique(torch.cat([watched.indices.long(), videos]))
+    columns = torch.searchsorted(need, watched.indices.long())
+    return CSR(watched.indptr, columns, None, (len(users), len(need))), need, torch.searchsorted(need, videos)
+
+
 def profile_mean(clicks: CSR, video: Tensor, users: Tensor | None = None, without: Tensor | None = None) -> Tensor:
     """Mean of the rows of each user's videos; 0 for a user without one.
 

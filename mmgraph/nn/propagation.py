@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.ops import CSR, spmm
+from mmgraph.ops import CSR, propagate, spmm
+
+if TYPE_CHECKING:
+    from mmgraph.graph.multimodal import MultimodalGraph
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,6 +37,23 @@ def layers(
         states = message if refine is None else refine(message, ego)
         out.append(states if rows is None or last else F.embedding(rows, states))
     return out
+
+
+def layer_sum(adjacency: CSR, x: Tensor, num_layers: int) -> Tensor:
+    """x + A x + … + A^L x, [N, D]."""
+    return propagate(adjacency, x, num_layers, weights=[1.0] * (num_layers + 1))
+
+
+def last_layer(adjacency: CSR, x: Tensor, num_layers: int, rows: Tensor | None = None) -> Tensor:
+    """A^L x, [N, D], or ``rows`` of it."""
+    return propagate(adjacency, x, num_layers, weights=[0.0] * num_layers + [1.0], rows=rows)
+
+
+def clicks_among_nodes(graph: MultimodalGraph, loops: bool = False) -> CSR:
+    """D^-1/2 A D^-1/2 of who watched what, CSR [U + V, U + V]; with ``loops`` of A + I, every click once."""
+    if not loops:
+        return graph.adjacency("interacts")
+    return with_loops(graph.adjacency("interacts", norm=None, weighted=False)).normalized("sym")
 
 
 def half_normalised(matrix: CSR) -> CSR:

@@ -67,6 +67,14 @@ def reparameterise(mean: Tensor, log_var: Tensor) -> Tensor:
     return mean + torch.randn_like(mean) * (0.5 * log_var).exp()
 
 
+def log_var_layer(dim: int, start: float = -2.0) -> nn.Linear:
+    """A linear layer that makes ln σ² of a state, near ``start`` at first."""
+    layer = nn.Linear(dim, dim)
+    nn.init.normal_(layer.weight, std=1e-2)
+    nn.init.constant_(layer.bias, start)
+    return layer
+
+
 def product_of_experts(
     means: Mapping[str, Tensor],
     log_vars: Mapping[str, Tensor],

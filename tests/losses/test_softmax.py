@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmgraph.losses import sampled_softmax, softmax, softmax_cross_entropy
+from mmgraph.losses import in_batch_nll, sampled_softmax, softmax, softmax_cross_entropy
 
 
 def example(rows: int = 600, videos: int = 40, dim: int = 5):
@@ -127,3 +127,15 @@ def test_log_mass_of_nothing_is_minus_infinity_and_of_great_scores_exact():
     assert bool(broken.isnan().all())
     low = softmax.log_mass(torch.full((1, 1000), 1.0, dtype=torch.bfloat16))
     assert low.item() == pytest.approx(1 + math.log(1000), rel=1e-6)
+
+
+def test_in_batch_nll_leaves_out_a_video_that_stands_twice_and_corrects_for_popularity():
+    state, video = torch.randn(3, 4), torch.randn(3, 4)
+    videos, counts = torch.tensor([5, 2, 5]), torch.tensor([1, 1, 3, 1, 1, 9])
+    scores = state @ video.T - counts[videos].log()
+    terms = [
+        torch.logsumexp(scores[i, keep], 0) - scores[i, i] for i, keep in ((0, [0, 1]), (1, [0, 1, 2]), (2, [1, 2]))
+    ]
+    torch.testing.assert_close(in_batch_nll(state, video, videos, counts), torch.stack(terms).mean())
+    plain = in_batch_nll(state, video, torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(plain, F.cross_entropy(state @ video.T, torch.arange(3)))

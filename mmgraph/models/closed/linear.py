@@ -78,6 +78,19 @@ def clicks_of(emb: Embeddings, users: Tensor) -> Tensor:
     return rows.select(users)[0].dense() if isinstance(rows, CSR) else rows[users]
 
 
+def sparse_clicks(clicks: Tensor) -> CSR:
+    """The same rows as a CSR: what is not 0, with its weight."""
+    line, column = clicks.nonzero(as_tuple=True)
+    return CSR.from_edges(line, column, (len(clicks), clicks.shape[1]), clicks[line, column])
+
+
+def ridge_map(x: Tensor, ridge: float) -> Tensor:
+    """(XᵀX + λI)^-1 Xᵀ, [D, n] of rows [n, D]; ``ridge`` is λ in units of the mean of ‖x‖²."""
+    gram = x.T @ x
+    gram.diagonal().add_(ridge * x.square().sum(1).mean().clamp_min(1e-6) if len(x) else 1.0)
+    return torch.linalg.solve(gram, x.T)
+
+
 def interaction_matrix(graph: MultimodalGraph) -> CSR:
     """X, the graph's interactions as a CSR [U, V] of ones; repeated pairs count once."""
     user, video = graph.interactions()

@@ -79,8 +79,7 @@ class ContentMean(ContentModel):
         Raises:
             ValueError: no clicks.
         """
-        if (clicks := people.click_matrix(graph.num_videos)) is None:
-            raise ValueError("ContentMean reads clicks: a profile alone is not enough")
+        clicks = people.clicks_for(self, graph.num_videos)
         video = self._join(self.content.of(graph)[0])
         return Embeddings(self._profile(graph, clicks, video), video)
 

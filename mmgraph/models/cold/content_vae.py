@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2, kl_gaussian
+from mmgraph.losses import embedding_l2, in_batch_nll, kl_gaussian
 from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows, warm_videos
 from mmgraph.models.cold.base import ContentModel, rarity
-from mmgraph.nn.content import ContentInput, Experts
-from mmgraph.nn.vae import LOG_VAR_RANGE, anneal, reparameterise
-from mmgraph.ops import CSR, in_batch_logits, propagate, spmm
+from mmgraph.nn.content import ContentInput, Experts, hide_at_random
+from mmgraph.nn.profile import clicks_of_some
+from mmgraph.nn.vae import LOG_VAR_RANGE, anneal, log_var_layer, reparameterise
+from mmgraph.ops import propagate, spmm
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Features
@@ -84,13 +85,11 @@ class ContentVAE(ContentModel):
         super().__init__()
         self.content = ContentInput(graph, modalities, weights, whiten)
         self.experts = Experts(graph, self.content, embedding_dim)
-        self.num_layers, self.power, self.temperature = num_layers, power, temperature
-        self.beta, self.anneal_steps, self.cold, self.align = beta, anneal_steps, cold, align
-        self.modality_dropout, self.l2 = modality_dropout, l2
+        self.num_layers, self.power, self.temperature, self.beta = num_layers, power, temperature, beta
+        self.cold, self.align, self.l2, self.anneal_steps = cold, align, l2, anneal_steps
+        self.modality_dropout = modality_dropout
         self.identity = nn.Parameter(0.1 * torch.randn(graph.num_users + graph.num_videos, embedding_dim))
-        self.spread = nn.Linear(embedding_dim, embedding_dim)
-        nn.init.normal_(self.spread.weight, std=1e-2)
-        nn.init.constant_(self.spread.bias, -2.0)
+        self.spread = log_var_layer(embedding_dim)
         self.map = nn.Parameter(torch.eye(embedding_dim))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -107,8 +106,7 @@ class ContentVAE(ContentModel):
         mean = self.experts(*self.content.of(graph))[0]
         residual = self._residuals(graph, rows)
         watched = spmm(graph.seen, mean * rarity(graph, self.power), rows=rows.user)
-        video = rows.of_videos(mean) + residual.video
-        return Embeddings(self._user(watched, residual.user), F.normalize(video, dim=1))
+        return Embeddings(self._user(watched, residual.user), F.normalize(rows.of_videos(mean) + residual.video, dim=1))
 
     @torch.no_grad()
     def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
@@ -117,8 +115,7 @@ class ContentVAE(ContentModel):
         Raises:
             ValueError: no clicks.
         """
-        if (clicks := people.click_matrix(graph.num_videos)) is None:
-            raise ValueError("ContentVAE reads clicks: a profile alone is not enough")
+        clicks = people.clicks_for(self, graph.num_videos)
         mean = self.experts(*self.content.of(graph))[0]
         user = self._user(spmm(clicks, mean * rarity(graph, self.power)), mean.new_zeros(()))
         return Embeddings(user, self.encode(graph).video)
@@ -130,11 +127,7 @@ class ContentVAE(ContentModel):
     def _residuals(self, graph: MultimodalGraph, rows: Rows) -> Embeddings:
         """r of users [U, D] and videos [V, D], or of rows; 0 for a cold video, whose id was never trained."""
         table, at = pad_rows(self.identity, graph.num_users + graph.num_videos), rows.stacked(graph)
-        if self.num_layers:
-            out = propagate(graph.adjacency("interacts", norm="sym"), table, self.num_layers, rows=at)
-        else:
-            out = table if at is None else table[at]
-        user, video = rows.split(graph, out)
+        user, video = rows.split(graph, propagate(graph.adjacency("interacts"), table, self.num_layers, rows=at))
         return Embeddings(user, video * rows.of_videos(warm_videos(graph)).unsqueeze(1))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
@@ -144,47 +137,27 @@ class ContentVAE(ContentModel):
         residual_user, residual_video = self._residuals(graph, Rows(user, video))
 
         # content of the batch's videos and of everything its users watched, each once
-        watched, _ = graph.seen.select(user)
-        need = torch.unique(torch.cat([watched.indices.long(), video]))
+        local, need, at = clicks_of_some(graph.seen, user, video)
         x, present = self.content.of(graph, need)
         mean, log_var = self.experts(x, present)
         share = rarity(graph, self.power)[need]
-        local = CSR(watched.indptr, torch.searchsorted(need, watched.indices.long()), None, (len(user), len(need)))
-        at = torch.searchsorted(need, video)
         profile = spmm(local, mean * share)[user_at] - (mean * share)[at][video_at]
         query = self._user(profile, residual_user[user_at])
-
         posterior = mean[at] + residual_video
         posterior_log_var = self.spread(residual_video).clamp(*LOG_VAR_RANGE)
-        partial = self.experts(*self._hide({m: v[at] for m, v in x.items()}, {m: p[at] for m, p in present.items()}))[0]
+        here = hide_at_random({m: p[at] for m, p in present.items()}, self.modality_dropout * self.training)
+        partial = self.experts({m: v[at] for m, v in x.items()}, here)[0]
         degree = graph.seen.transpose().degree()
-        kl = kl_gaussian(
-            *(rows[video_at] for rows in (posterior, posterior_log_var, mean[at], log_var[at])),
-            weight=1.0 / degree[batch.positive].clamp_min(1),
-        )
+        told = (t[video_at] for t in (posterior, posterior_log_var, mean[at], log_var[at]))
+        kl = kl_gaussian(*told, weight=1.0 / degree[batch.positive].clamp_min(1))
         beta = anneal(self.step, self.beta, self.anneal_steps)
-        if self.training:
-            self.step += 1
+        self.step += int(self.training)
         z = reparameterise(posterior, posterior_log_var)
         gap = 1 - F.cosine_similarity(partial, posterior.detach(), dim=1).mean()
-        l2 = embedding_l2(len(batch.user), self.identity[user])
         return {
-            "nll": self._nll(query, z[video_at], batch.positive, degree),
+            "nll": in_batch_nll(query, F.normalize(z[video_at], dim=1), batch.positive, degree),
             "kl": beta * kl,
-            "cold": self.cold * self._nll(query, partial[video_at], batch.positive, degree),
+            "cold": self.cold * in_batch_nll(query, F.normalize(partial[video_at], dim=1), batch.positive, degree),
             "align": self.align * gap,
-            "l2": self.l2 * l2,
+            "l2": self.l2 * embedding_l2(len(batch.user), self.identity[user]),
         }
-
-    def _hide(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Modalities hidden at random, each with chance ``modality_dropout``; every video keeps one that it has."""
-        if not self.training or not self.modality_dropout:
-            return x, present
-        here = torch.stack(list(present.values()), 1)
-        luck = torch.rand(here.shape, device=here.device) * here
-        keep = here & ((luck >= self.modality_dropout) | (luck == luck.amax(1, keepdim=True)))
-        return x, dict(zip(present, keep.unbind(1), strict=True))
-
-    def _nll(self, query: Tensor, z: Tensor, videos: Tensor, degree: Tensor) -> Tensor:
-        logits = in_batch_logits(query @ F.normalize(z, dim=1).T, videos, degree)
-        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

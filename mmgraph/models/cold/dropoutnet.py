@@ -101,8 +101,7 @@ class DropoutNet(ContentModel):
         Raises:
             ValueError: no clicks.
         """
-        if (clicks := people.click_matrix(graph.num_videos)) is None:
-            raise ValueError("DropoutNet reads clicks: a profile alone is not enough")
+        clicks = people.clicks_for(self, graph.num_videos)
         watched = profile_mean(clicks, self._project(self.content.of(graph)[0]))
         return Embeddings(self._user(watched), self.encode(graph).video)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows
 from mmgraph.models.closed.ease import EASE
-from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix
+from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix, ridge_map, sparse_clicks
 from mmgraph.models.cold.content_mean import ContentMean
 from mmgraph.models.cold.imitation import fit_weights, imitate
 from mmgraph.ops import CSR
@@ -109,11 +109,8 @@ class Hybrid(LinearItemModel):
         content, warm = self._content(graph), self.about[:, 0] > 0
         rows = content[warm]
         self.mean.copy_(rows.mean(0) if len(rows) else self.mean.zero_())
-        rows = rows - self.mean
-        gram = rows.T @ rows
-        gram.diagonal().add_(self.ridge * rows.square().sum(1).mean().clamp_min(1e-6) if len(rows) else 1.0)
         self.carry.zero_()
-        self.carry[warm] = torch.linalg.solve(gram, rows.T).T
+        self.carry[warm] = ridge_map(rows - self.mean, self.ridge).T
 
     def _content(self, graph: MultimodalGraph) -> Tensor:
         """Unit rows [V, ΣD_m]; of no width without features."""
@@ -134,8 +131,7 @@ class Hybrid(LinearItemModel):
         Raises:
             ValueError: no clicks.
         """
-        if (clicks := people.click_matrix(graph.num_videos)) is None:
-            raise ValueError("Hybrid reads clicks: a profile alone is not enough")
+        clicks = people.clicks_for(self, graph.num_videos)
         video = self.encode(graph).video
         return Embeddings(clicks.dense().clamp(max=1.0).to(video), video)
 
@@ -152,8 +148,7 @@ class Hybrid(LinearItemModel):
         content, (degree, popular, age) = emb.video[:, :-3], emb.video[:, -3:].T
         clicks, trained = clicks_of(emb, users).to(content), len(self.carry)
         warm = degree > 0
-        line, column = clicks[:, :trained].nonzero(as_tuple=True)
-        near = CSR.from_edges(line, column, (len(clicks), trained), clicks[line, column])
+        near = sparse_clicks(clicks[:, :trained])
         rows = torch.arange(len(clicks), device=clicks.device)
         together = self.together.score(Embeddings(near, self.together.videos()), rows)  # type: ignore[arg-type]
         together = _scaled(together, warm[:trained]) * warm[:trained]

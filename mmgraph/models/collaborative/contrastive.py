@@ -23,6 +23,15 @@ def contrast(first: Embeddings, second: Embeddings, temperature: float) -> Tenso
     return info_nce(first.user, second.user, temperature) + info_nce(first.video, second.video, temperature)
 
 
+def contrast_with_all(first: Embeddings, second: Embeddings, some: Rows, temperature: float) -> tuple[Tensor, Tensor]:
+    """InfoNCE of some users of a view with all users of another, and the same of videos."""
+    one, two = (
+        info_nce(F.embedding(rows, a), a, temperature, among=(b, rows))  # type: ignore[arg-type]
+        for rows, a, b in zip(some, first, second, strict=True)
+    )
+    return one, two
+
+
 def chosen(batch: PairBatch) -> Rows:
     """The batch's users and the videos they chose, each once: what the contrasts are about."""
     return Rows(batch.user.unique(), batch.positive.unique())

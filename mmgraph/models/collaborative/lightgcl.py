@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import info_nce
+from mmgraph.models.base import Embeddings
+from mmgraph.models.collaborative.contrastive import chosen, contrast_with_all
 from mmgraph.models.collaborative.lightgcn import LightGCN
 from mmgraph.nn.spectral import ItemGram
 from mmgraph.ops import spmm
@@ -64,10 +64,6 @@ class LightGCL(LightGCN):
             low = low + torch.cat([self.left @ (self.gram.basis.T @ video), self.gram.basis @ (self.left.T @ user)])
             x = spmm(adjacency, x)
             total = total + x
-        terms = []
-        first, users = 0, graph.num_users
-        for rows, table in ((batch.user.unique(), total[:users]), (batch.positive.unique(), total[users:])):
-            view = F.embedding(rows + first, low)
-            terms.append(info_nce(view, view, self.temperature, among=(table, rows)))
-            first = users
+        views = [Embeddings(*x.split([graph.num_users, graph.num_videos])) for x in (low, total)]
+        terms = contrast_with_all(views[0], views[1], chosen(batch), self.temperature)
         return {**super().loss(graph, batch), "contrast": self.contrast * torch.stack(terms).sum()}

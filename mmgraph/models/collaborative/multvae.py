@@ -78,10 +78,7 @@ class MultVAE(Recommender):
         Raises:
             ValueError: no clicks.
         """
-        clicks = people.click_matrix(graph.num_videos)
-        if clicks is None:
-            raise ValueError("MultVAE reads clicks: a profile alone is not enough")
-        return Embeddings(self._hidden(clicks), self.encode(graph).video)
+        return Embeddings(self._hidden(people.clicks_for(self, graph.num_videos)), self.encode(graph).video)
 
     def loss(self, graph: MultimodalGraph, batch: RowBatch) -> dict[str, Tensor]:
         """``nll`` and ``kl``: together the negative β-ELBO."""

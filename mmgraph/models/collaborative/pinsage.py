@@ -93,7 +93,6 @@ class PinSage(Recommender):
         Raises:
             ValueError: no clicks.
         """
-        if (clicks := people.click_matrix(graph.num_videos)) is None:
-            raise ValueError("PinSage reads clicks: a profile alone is not enough")
+        clicks = people.clicks_for(self, graph.num_videos)
         video = self._videos(graph)
         return Embeddings(profile_mean(clicks, video), video)

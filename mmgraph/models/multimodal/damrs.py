@@ -14,7 +14,8 @@ from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import WithIds
 from mmgraph.nn.fusion import similar
-from mmgraph.ops import CSR, propagate
+from mmgraph.nn.propagation import last_layer
+from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -82,11 +83,10 @@ class DAMRS(WithIds):
 
     def views(self, graph: MultimodalGraph) -> Views:
         """h_a [V, D] of each view, and which videos have it, bool [V]."""
-        last = [0.0] * self.num_similar_layers + [1.0]
         every = torch.ones(graph.num_videos, dtype=torch.bool, device=self.video.device)
         return {
             a: (
-                propagate(s, self.video, self.num_similar_layers, weights=last),
+                last_layer(s, self.video, self.num_similar_layers),
                 graph.features(a).present if a in self.modalities else every,
             )
             for a, s in self._graphs(graph).items()

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairUserBatch, PairUserSampler, Sampler
-from mmgraph.losses import info_nce
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.collaborative.contrastive import contrast_with_all
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.diffusion import GeneratedGraph
-from mmgraph.nn.fusion import present_softmax, user_presence
+from mmgraph.nn.fusion import node_presence, present_weights
 from mmgraph.nn.projection import projections
-from mmgraph.nn.propagation import with_loops
-from mmgraph.ops import CSR, propagate, spmm
+from mmgraph.nn.propagation import clicks_among_nodes, layer_sum
+from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -97,47 +97,33 @@ class DiffMM(WithIds):
         clicks = graph.seen.distinct()
         return {m: self.generate[m](clicks, graph.features(m).present) for m in self.modalities}
 
-    def _clicks(self, graph: MultimodalGraph) -> CSR:
-        if not self.as_coded:
-            return graph.adjacency("interacts")
-        return with_loops(graph.adjacency("interacts", norm=None, weighted=False)).normalized("sym")
-
-    def _layers(self, clicks: CSR, x: Tensor) -> Tensor:
-        return propagate(clicks, x, self.num_layers, weights=[1.0] * (self.num_layers + 1))
-
     def _main(self, graph: MultimodalGraph, relations: dict[str, CSR]) -> Tensor:
         """z, users first and videos after them."""
-        clicks, views, present = self._clicks(graph), [], []
+        clicks, views, present = clicks_among_nodes(graph, self.as_coded), [], []
         for m, relation in relations.items():
             own = spmm(clicks, torch.cat([self.user, F.normalize(self.projected(graph, m), dim=1)]))
             ids = spmm(clicks, torch.cat([own[: graph.num_users], self.video]))
             views.append(own + ids + self.generated * spmm(relation, torch.cat([self.user, self.video])))
-            here = graph.features(m).present
-            present.append(torch.cat([user_presence(graph, here), here]))
-        scores = views[0].new_zeros(len(views)) if self.weight is None else self.weight
-        weights = present_softmax(scores.expand(len(views[0]), -1), torch.stack(present, 1))
+            present.append(node_presence(graph, graph.features(m).present))
+        weights = present_weights(self.weight, torch.stack(present, 1))
         x = (torch.stack(views, 1) * weights.unsqueeze(2)).sum(1)
-        return self._layers(clicks, x) + self.fused * F.normalize(x, dim=1)
+        return layer_sum(clicks, x, self.num_layers) + self.fused * F.normalize(x, dim=1)
 
     def loss(self, graph: MultimodalGraph, batch: PairUserBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``), ``l2``, ``diffusion``, ``injection`` and, of two views, ``contrast``."""
         diffused = self._diffuse(graph, batch.others)
         rows, at = batch_rows(batch, self.objective)  # type: ignore[arg-type]
         relations, sizes = self.relations(graph), [graph.num_users, graph.num_videos]
-        main = self._main(graph, relations).split(sizes)
+        main = Embeddings(*self._main(graph, relations).split(sizes))
         terms = self.ranking_loss(graph, rows.of(*main), rows, at)
         terms["l2"] = self.l2 * (self.user.square().sum() + self.video.square().sum())
-        clicks, views = self._clicks(graph), []
+        clicks, views = clicks_among_nodes(graph, self.as_coded), []
         for m, relation in relations.items():
             start = spmm(relation, torch.cat([self.user, F.normalize(self.projected(graph, m), dim=1)]))
-            views.append(self._layers(clicks, start).split(sizes))
+            views.append(Embeddings(*layer_sum(clicks, start, self.num_layers).split(sizes)))
         pairs = [(main, v) for v in views] if self.anchor == "main" else list(combinations(views, 2))
-        chosen = batch.user.unique(), batch.positive.unique()
-        each = [
-            info_nce(F.embedding(rows, x), x, self.temperature, among=(y, rows))
-            for one, other in pairs
-            for rows, x, y in zip(chosen, one, other, strict=True)
-        ]
+        some = Rows(batch.user.unique(), batch.positive.unique())
+        each = [term for pair in pairs for term in contrast_with_all(*pair, some, self.temperature)]
         if each:
             terms["contrast"] = self.contrast * torch.stack(each).sum()
         return {**terms, **diffused}

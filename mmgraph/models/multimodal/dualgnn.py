@@ -14,7 +14,8 @@ from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
 from mmgraph.nn.fusion import from_alike, like_minded, present_softmax, user_presence
 from mmgraph.nn.projection import FeatureLinear
-from mmgraph.ops import propagate, spmm
+from mmgraph.nn.propagation import layer_sum
+from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -75,7 +76,7 @@ class DualGNN(Multimodal):
         users, videos = {}, {}
         for m in self.modalities:
             x = F.normalize(torch.cat([self.preference[m], self.projected(graph, m)]), dim=1)
-            out = propagate(graph.adjacency("interacts"), x, 2, weights=[1.0, 1.0, 1.0])
+            out = layer_sum(graph.adjacency("interacts"), x, 2)
             users[m], videos[m] = out.split([graph.num_users, graph.num_videos])
         return users, videos
 

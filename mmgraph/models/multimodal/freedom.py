@@ -13,6 +13,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, ByColumns, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.projection import projections
+from mmgraph.nn.propagation import last_layer
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
@@ -74,9 +75,8 @@ class FREEDOM(WithIds):
         every = torch.cat([self.user, self.video, *self.entity.values()])
         adjacency = graph.adjacency(self.edge_types, norm="sym")
         user, video = rows.split(graph, propagate(adjacency, every, self.num_layers, rows=rows.stacked(graph)))
-        last = [0.0] * self.num_similar_layers + [1.0]
         alike = graph.adjacency(self.similar, norm=None)
-        near = propagate(alike, self.video, self.num_similar_layers, weights=last, rows=rows.video)
+        near = last_layer(alike, self.video, self.num_similar_layers, rows.video)
         return Embeddings(user, video + near)
 
     def by_columns(self) -> ByColumns:

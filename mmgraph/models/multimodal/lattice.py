@@ -12,7 +12,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, WithIds
-from mmgraph.nn.fusion import SoftmaxFusion, present_softmax, similar
+from mmgraph.nn.fusion import SoftmaxFusion, present_weights, similar
 from mmgraph.nn.item_graph import like_edges, row_normalised
 from mmgraph.nn.projection import projections
 from mmgraph.ops import spmm
@@ -71,8 +71,7 @@ class LATTICE(WithIds):
     def alike(self, graph: MultimodalGraph) -> Tensor:
         """h = A e_v, [V, D]."""
         present = torch.stack([graph.features(m).present for m in self.modalities], 1)
-        scores = self.video.new_zeros(len(self.modalities)) if self.weight is None else self.weight
-        weights = present_softmax(scores.expand(len(present), -1), present)
+        weights = present_weights(self.weight, present)
         fixed, edges = [], []
         for i, m in enumerate(self.modalities):
             fixed.append(weights[:, i : i + 1] * spmm(similar(graph, m), self.video))

@@ -14,7 +14,8 @@ from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import users_of
 from mmgraph.nn.projection import projections
-from mmgraph.ops import propagate, spmm
+from mmgraph.nn.propagation import last_layer
+from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -77,7 +78,6 @@ class LGMRec(WithIds):
 
     def _encode(self, graph: MultimodalGraph, rows: Rows) -> tuple[Embeddings, list[Embeddings]]:
         adjacency, ids = graph.adjacency("interacts"), self.propagated(graph)
-        last = [0.0] * self.content_layers + [1.0]
         content, globe = 0.0, []
         own = ids.split([graph.num_users, graph.num_videos])
         for m in self.modalities:
@@ -85,7 +85,7 @@ class LGMRec(WithIds):
             here = feature.present.unsqueeze(1)
             video = self.project[m](feature.values) * here
             user = spmm(graph.seen, video) / graph.seen.degree().clamp_min(1).unsqueeze(1)
-            out = propagate(adjacency, torch.cat([user, video]), self.content_layers, weights=last)
+            out = last_layer(adjacency, torch.cat([user, video]), self.content_layers)
             content = content + F.normalize(out, dim=1)
             traits = self.trait[m](feature.values) * here
             of_video = self._hyperedges(traits) * here
