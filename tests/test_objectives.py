@@ -210,6 +210,10 @@ def test_adap_tau_sharpens_for_users_of_small_loss():
     # users have 3, 2, 2, 3 and 0 clicks: the .2 quantile is 1.6, so 4 users with 10 clicks count
     w_0 = math.log(0.5 * 4 * 7 / 10) / 0.4
     assert float(objective.base(graph)) == pytest.approx(w_0)
+    # at the .5 quantile, 2, those of 3 clicks alone; nobody has more than the .75 quantile, so all count
+    for quantile, users, clicks in ((0.5, 2, 6), (0.75, 5, 10)):
+        other = AdaptiveTemperature(gap=0.4, quantile=quantile)
+        assert float(other.base(graph)) == pytest.approx(math.log(0.5 * users * 7 / clicks) / 0.4)
     memory, e = UserMeans(5), batch()
     first = objective(DotHead(), e._replace(memory=memory), graph)["softmax"]
     cos = F.cosine_similarity(e.state[:, None], e.video[None, e.positive], dim=-1)

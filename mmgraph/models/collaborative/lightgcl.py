@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import Embeddings
+from mmgraph.losses import embedding_l2
+from mmgraph.models.base import Embeddings, batch_rows
 from mmgraph.models.collaborative.contrastive import chosen, contrast_with_all
 from mmgraph.models.collaborative.lightgcn import LightGCN
 from mmgraph.nn.spectral import ItemGram
@@ -56,7 +57,7 @@ class LightGCL(LightGCN):
         self.register_buffer("left", spmm(self.gram.matrix(), self.gram.basis))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """:class:`LightGCN`'s terms and ``contrast``."""
+        """:class:`LightGCN`'s terms and ``contrast``; its layers serve both."""
         adjacency, x = graph.adjacency(self.edge_types), self.embedding
         total, low = x, x
         for _ in range(self.num_layers):
@@ -64,6 +65,11 @@ class LightGCL(LightGCN):
             low = low + torch.cat([self.left @ (self.gram.basis.T @ video), self.gram.basis @ (self.left.T @ user)])
             x = spmm(adjacency, x)
             total = total + x
-        views = [Embeddings(*x.split([graph.num_users, graph.num_videos])) for x in (low, total)]
-        terms = contrast_with_all(views[0], views[1], chosen(batch), self.temperature)
-        return {**super().loss(graph, batch), "contrast": self.contrast * torch.stack(terms).sum()}
+        ego, view, plain = (
+            Embeddings(*x.split([graph.num_users, graph.num_videos])) for x in (self.embedding, low, total)
+        )
+        rows, at = batch_rows(batch, self.objective)
+        terms = self.ranking_loss(graph, rows.of(*plain), rows, at)
+        terms["l2"] = self.l2 * embedding_l2(len(batch.user), *rows.of(*ego))
+        each = contrast_with_all(view, plain, chosen(batch), self.temperature)
+        return {**terms, "contrast": self.contrast * torch.stack(each).sum()}
