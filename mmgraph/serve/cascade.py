@@ -123,7 +123,7 @@ class CascadeRouter(BaseModel):
 
 def fit_router(
     met: Sequence[int],
-    gains: Mapping[str, Sequence[float]],
+    gains: Mapping[str, Sequence[float] | NDArray[np.float64]],
     cost: Mapping[str, float],
     *,
     bins: int = _BINS,
