@@ -228,6 +228,10 @@ def _work(config: ServeConfig, place: socket.socket, first: bool) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if config.index == "faiss":
+        import faiss
+
+        faiss.omp_set_num_threads(1)  # several processes share the cores, and requests this one
     app = make_app(config, first=first)
     app.engine.started = gc.freeze  # what was read lives as long as the process: the collector need not look at it
     gc.set_threshold(_COLLECT, *gc.get_threshold()[1:])
