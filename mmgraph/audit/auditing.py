@@ -21,8 +21,8 @@ from mmgraph.data.files import owned
 from mmgraph.evaluate import Evaluation, evaluate
 from mmgraph.experiment import Experiment, openings, prepare, train
 from mmgraph.experiment.journal import recorded_opening
-from mmgraph.experiment.running import run_folder, same_identity
 from mmgraph.experiment.saved import MODEL, WEIGHTS, fill, read_weights
+from mmgraph.experiment.trained import run_folder, same_identity
 from mmgraph.progress import progress as progress_bar
 from mmgraph.recommend import deletion_fidelity, explain
 

@@ -210,3 +210,14 @@ class Pruning(Callback):
         value = epoch.row.get(epoch.monitor, math.nan)
         if epoch.monitor in epoch.row and self.hopeless(epoch.epoch, value):
             raise Pruned(f"pruned after epoch {epoch.epoch}, {epoch.monitor} {value:.4f}")
+
+
+def acts(callback: object, method: str) -> bool:
+    """Whether a callback does something there: not the empty method of the base class, and not nothing."""
+    found = getattr(callback, method, None)
+    return found is not None and getattr(found, "__func__", found) is not getattr(Callback, method)
+
+
+def name_of(callback: object) -> str:
+    """``module:class``, as a checkpoint tells callbacks apart."""
+    return f"{type(callback).__module__}:{type(callback).__qualname__}"

@@ -1,14 +1,16 @@
-"""Checkpoints that are whole or absent, and known by their hash."""
+"""The files of a training: checkpoints that are whole or absent, known by their hash; a log with a row an epoch."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from mmgraph.data.files import DamagedFile, open_atomically
+from mmgraph.data.files import DamagedFile, WriteFailed, open_atomically, write_atomically
 
 _DIGITS = 32  # of the hash: the comment that ends the zip archive which torch.save writes
 
@@ -89,3 +91,21 @@ class _Hashed:
     def _put(self, data: Any) -> None:
         self.digest.update(data)
         self.file.write(data)
+
+
+def write_log(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes ``log.jsonl``, a row an epoch, whole."""
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in history).encode())
+
+
+def append_log(path: Path, row: Mapping[str, float]) -> None:
+    """Adds the row of one epoch.
+
+    Raises:
+        WriteFailed: (an OSError) the disk is full, for one.
+    """
+    try:
+        with path.open("a") as log:
+            log.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise WriteFailed.about(error, path) from error

@@ -48,7 +48,7 @@ def test_a_test_that_cannot_be_recorded_stays_closed(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_fails_has_still_opened_the_test(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmgraph.experiment.running._data", lambda split: 1 / 0)
+    monkeypatch.setattr("mmgraph.experiment.stages._data", lambda split: 1 / 0)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             run(toy(), 0, tmp_path, resume=True)

@@ -159,7 +159,7 @@ def test_a_resumed_run_goes_on_with_the_state_of_its_callbacks(tmp_path):
 def test_epochs_are_logged_and_so_is_what_one_should_know(caplog):
     with caplog.at_level(logging.INFO, logger="mmgraph"):
         fit(lightgcn(), checkerboard(), config=FitConfig(epochs=2, batch_size=64))
-    lines = [record.getMessage() for record in caplog.records if record.name == "mmgraph.train.training"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "mmgraph.train.loop"]
     assert lines[0].startswith("epoch 0 of 2: bpr 0.")
     assert lines[-1] == "training ended after epoch 1: all 2 epochs"
     caplog.clear()
