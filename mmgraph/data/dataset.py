@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgraph.data.aligning import Unicode, column_of, entities_of, features_of, index_ids, media_rows, needed_column
+from mmgraph.data.aligning import Unicode, features_of
+from mmgraph.data.assembling import assembled
 from mmgraph.data.attached import Encoding, Entities, Features
 from mmgraph.data.checks import (
     Duplicates,
     check_count,
     check_exposures,
-    check_word,
-    finite_matrix,
     first_line,
-    numbers,
-    resolve_duplicates,
-    to_polars,
 )
-from mmgraph.data.errors import DataError, Findings, Origin, Source
+from mmgraph.data.errors import DataError, Origin, Source
 from mmgraph.data.fingerprints import digest, hash_ids, hash_pairs, hash_table
-from mmgraph.data.times import TimeUnit, times
-from mmgraph.data.vocabulary import Vocabulary, as_tensor
+from mmgraph.data.narrowing import core, taken
+from mmgraph.data.times import TimeUnit
+from mmgraph.data.vocabulary import Vocabulary
 
 __all__ = ["Dataset", "Encoding", "Entities", "Features", "Vocabulary"]
-
-_PARTS = ("user", "video", "time", "weight")
-# Names that the stores of a PyG graph keep for themselves.
-_GRAPH_NAMES = ("edge_index", "edge_attr", "edge_label", "num_edges", "num_nodes", "adj", "adj_t")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,79 +165,28 @@ class Dataset:
             DataError: missing column, unknown id, bad time, NaN, duplicates, feature rows that do not match: with
                 file, line or row, column and the fix; more of them in its ``others``.
         """
-        check_word(unicode, get_args(Unicode), "unicode")
-        for what, given in (("features", features), ("media", media), ("entities", entities)):
-            if given is not None and not isinstance(given, Mapping):
-                raise TypeError(f"{what} of type {type(given).__name__}: give a mapping of names")
-        src, usrc, vsrc = _source(source), _source(users_source), _source(videos_source)
-        frame = to_polars(interactions, src)
-        if not len(frame):
-            raise src.error("there are no interactions", fix="check the file and the filters")
-        user_table = None if users is None else to_polars(users, usrc)
-        video_table = None if videos is None else to_polars(videos, vsrc)
-        found = Findings()
-        user = found.attempt(needed_column, frame, "user", user, src)
-        video = found.attempt(needed_column, frame, "video", video, src)
-        time = found.attempt(column_of, frame, "time", time, src)
-        weight = found.attempt(column_of, frame, "weight", weight, src)
-        of_user = (
-            None
-            if user is None
-            else found.attempt(index_ids, frame[user], user_table, "user", user, src, usrc, unicode)
-        )
-        of_video = (
-            None
-            if video is None
-            else found.attempt(index_ids, frame[video], video_table, "video", video, src, vsrc, unicode)
-        )
-        seconds = None if time is None else found.attempt(times, frame[time], src, time_unit, time_format)
-        weights = None if weight is None else found.attempt(numbers, frame[weight], src)
-        if found or of_user is None or of_video is None:
-            raise found.error()
-
-        user_ids, user_rows, user_table = of_user
-        video_ids, video_rows, video_table = of_video
-        columns = [pl.Series("user", user_rows), pl.Series("video", video_rows)]
-        notes = [_said(place, note) for place in (src, usrc, vsrc) for note in place.notes]
-        if seconds is not None:
-            columns.append(seconds.seconds)
-            notes += [] if seconds.note is None else [_said(src, seconds.note)]
-        if weights is not None:
-            columns.append(weights.rename("weight"))
-        kept = [c for c in frame.columns if c not in {user, video, time, weight}]
-        for column in kept:
-            signal = frame[column]
-            if column in (*_PARTS, *_GRAPH_NAMES) or (column == "position" and not signal.dtype.is_numeric()):
-                other = next(n for n in _other_names(column) if n not in frame.columns)
-                notes.append(_said(src, f"column {column!r} is kept as {other!r}: the name has a part to play"))
-                signal = signal.alias(other)
-            columns.append(signal)
-        del of_user, of_video, user_rows, video_rows
-        table = pl.DataFrame(columns)
-        table = resolve_duplicates(table, user_ids, video_ids, duplicates, src, f"{user}, {video}")
-
-        made = {}
-        dense = videos is None and len(video_ids) > 0 and video_ids.ids.dtype == pl.Int64 and video_ids.ids[0] == 0
-        dense = dense and video_ids.ids[-1] == len(video_ids) - 1
-        for modality, given in (features or {}).items():
-            order = videos is not None or dense
-            made[modality] = features_of(modality, given, video_ids, known_order=order, unicode=unicode)
-        if user_features is not None:
-            if users is None:
-                raise DataError("user features without a users table have no row order", fix="pass users= as well")
-            user_features = finite_matrix(user_features, "user features", usrc)
         return cls(
-            name=name,
-            user_ids=user_ids,
-            video_ids=video_ids,
-            interactions=table,
-            users=user_table,
-            videos=video_table,
-            features=made,
-            user_features=user_features,
-            media={kind: media_rows(video_ids, files, unicode) for kind, files in (media or {}).items()},
-            entities={key: entities_of(video_ids, pairs, unicode) for key, pairs in (entities or {}).items()},
-            origin=Origin("", tuple(Path(s.file) for s in (src, usrc, vsrc) if s.file is not None), tuple(notes)),
+            **assembled(
+                interactions,
+                users,
+                videos,
+                features,
+                user=user,
+                video=video,
+                time=time,
+                weight=weight,
+                time_unit=time_unit,
+                time_format=time_format,
+                duplicates=duplicates,
+                unicode=unicode,
+                user_features=user_features,
+                media=media,
+                entities=entities,
+                name=name,
+                source=source,
+                users_source=users_source,
+                videos_source=videos_source,
+            )
         )
 
     def with_features(self, **features: Any) -> Dataset:
@@ -298,57 +236,14 @@ class Dataset:
             check_count(bound, what, optional=what != "k")
         need_users, need_videos = k if users is None else users, k if videos is None else videos
         user, video = self.interactions["user"].to_numpy(), self.interactions["video"].to_numpy()
-        of_user = np.bincount(user, minlength=self.num_users)
-        of_video = np.bincount(video, minlength=self.num_videos)
-        alive = np.ones(len(user), dtype=bool)
-        low_user, low_video = of_user < need_users, of_video < need_videos
-        while low_user.any() or low_video.any():
-            # rows that leave now; few after the first round, so counts are lowered, not counted again
-            gone = np.flatnonzero((low_user[user] | low_video[video]) & alive)
-            alive[gone] = False
-            of_user -= np.bincount(user[gone], minlength=self.num_users)
-            of_video -= np.bincount(video[gone], minlength=self.num_videos)
-            low_user, low_video = (of_user < need_users) & (of_user > 0), (of_video < need_videos) & (of_video > 0)
-        if not alive.any():
+        kept = core(user, video, (self.num_users, self.num_videos), (need_users, need_videos))
+        if not kept.alive.any():
             raise DataError(
                 f"the core of {need_users} interactions a user and {need_videos} a video is empty",
                 fix="use a smaller k",
             )
-        users_left = np.flatnonzero(of_user >= need_users)
-        videos_left = np.flatnonzero(of_video >= need_videos)
-        table = self.interactions if alive.all() else self.interactions.filter(pl.Series(alive))
-        return self._take(users_left, videos_left, table)
-
-    def _take(self, users: NDArray[np.int64], videos: NDArray[np.int64], interactions: pl.DataFrame) -> Dataset:
-        """Only these user and video rows; ``interactions`` still counts in the old rows, all of which are kept."""
-        if len(users) == self.num_users and len(videos) == self.num_videos:
-            return replace(self, interactions=interactions)
-        new_user, new_video = np.full(self.num_users, -1), np.full(self.num_videos, -1)
-        new_user[users], new_video[videos] = np.arange(len(users)), np.arange(len(videos))
-        entities = {}
-        for key, entity in self.entities.items():
-            edge_video, edge_entity = entity.edges.numpy()
-            keep = new_video[edge_video] >= 0
-            left, rows = np.unique(edge_entity[keep], return_inverse=True)
-            entities[key] = Entities(
-                Vocabulary(entity.ids.ids.gather(left)), as_tensor(np.stack([new_video[edge_video[keep]], rows]))
-            )
-        return replace(
-            self,
-            user_ids=Vocabulary(self.user_ids.ids.gather(users)),
-            video_ids=Vocabulary(self.video_ids.ids.gather(videos)),
-            interactions=interactions.with_columns(
-                user=pl.Series(new_user[interactions["user"].to_numpy()]),
-                video=pl.Series(new_video[interactions["video"].to_numpy()]),
-            ),
-            users=self.users[users],
-            videos=self.videos[videos],
-            exposures=None if self.exposures is None else _kept(self.exposures, new_user, new_video),
-            features={m: f.take(videos) for m, f in self.features.items()},
-            user_features=None if self.user_features is None else self.user_features[torch.from_numpy(users)],
-            media={kind: [files[v] for v in videos] for kind, files in self.media.items()},
-            entities=entities,
-        )
+        table = self.interactions if kept.alive.all() else self.interactions.filter(pl.Series(kept.alive))
+        return taken(self, kept.users, kept.videos, table)
 
     def manifest(self) -> dict[str, str]:
         """Hashes of what the dataset is: ``users``, ``videos``, ``pairs``, where there are any ``exposures`` and
@@ -374,25 +269,3 @@ class Dataset:
         """One hash of :meth:`manifest`: 16 hex digits."""
         parts = "\n".join(f"{key} {value}" for key, value in self.manifest().items())
         return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-
-
-def _said(source: Source, note: str) -> str:
-    """A note that names the file it is about."""
-    return note if source.file is None else f"{Path(source.file).name}: {note}"
-
-
-def _other_names(column: str) -> Iterator[str]:
-    """``time_column``, ``time_column_2``, …: what a column is called whose name has another part to play."""
-    yield f"{column}_column"
-    yield from (f"{column}_column_{n}" for n in itertools.count(2))
-
-
-def _kept(exposures: pl.DataFrame, new_user: NDArray[np.int64], new_video: NDArray[np.int64]) -> pl.DataFrame:
-    """The exposures whose user and video are still there, in the new rows."""
-    user, video = new_user[exposures["user"].to_numpy()], new_video[exposures["video"].to_numpy()]
-    renamed = exposures.with_columns(user=pl.Series(user), video=pl.Series(video))
-    return renamed.filter((pl.col("user") >= 0) & (pl.col("video") >= 0))
-
-
-def _source(source: Source | str | Path | None) -> Source:
-    return source if isinstance(source, Source) else Source(source)

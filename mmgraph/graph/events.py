@@ -12,6 +12,8 @@ from mmgraph.ops import checks
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
+INTERACTS = ("user", "interacts", "video")  # the edges whose events these are
+
 
 class Histories(NamedTuple):
     """Users' most recent events, oldest first; real steps come first, padding after.

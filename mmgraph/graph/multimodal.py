@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from mmgraph.data.dataset import Features
-from mmgraph.graph.events import Histories, OrderedEvents, histories, order_events
+from mmgraph.graph import growing
+from mmgraph.graph.events import INTERACTS, Histories, OrderedEvents, histories, order_events
+from mmgraph.graph.matrices import EdgeType, listed, related, stacked
 from mmgraph.ops import CSR, checks
 from mmgraph.ops.csr import Norm
 
-EdgeType = tuple[str, str, str]
 T = TypeVar("T")
 
-INTERACTS: EdgeType = ("user", "interacts", "video")
 # Beginning of a relation's name -> the transform that adds such edges; for errors.
 MADE_BY = {
     "similar_agree": 'JoinKNN("agree", "agree")',
@@ -189,26 +189,7 @@ class MultimodalGraph(HeteroData):
             KeyError: an edge type the graph does not have.
         """
         types, sources, key = self._adjacency_key(edge_types, norm, weighted)
-        stores = [self[t] for t in types]
-
-        def make() -> CSR:
-            offsets = self.offsets(types)
-            total = sum(int(self[t].num_nodes) for t in offsets)
-            any_weight = weighted and any("weight" in s for s in stores)
-            rows, cols, weights = [], [], []
-            for (source, _, target), store in zip(types, stores, strict=True):
-                col, row = store.edge_index[0] + offsets[source], store.edge_index[1] + offsets[target]
-                weight = store.weight if "weight" in store and weighted else torch.ones_like(row, dtype=torch.float)
-                both = source != target
-                rows += [row, col] if both else [row]
-                cols += [col, row] if both else [col]
-                weights += [weight, weight] if both else [weight]
-            symmetric = norm != "row" and all(s != t for s, _, t in types)
-            values = torch.cat(weights) if any_weight else None
-            raw = CSR.from_edges(torch.cat(rows), torch.cat(cols), (total, total), values, symmetric=symmetric)
-            return raw.normalized(norm) if norm else raw
-
-        return self._cached(key, sources, make)
+        return self._cached(key, sources, lambda: stacked(self, types, norm, weighted))
 
     def with_adjacency(
         self,
@@ -236,7 +217,7 @@ class MultimodalGraph(HeteroData):
         self, edge_types: Sequence[EdgeType | str] | EdgeType | str, norm: Norm | None, weighted: bool
     ) -> tuple[list[EdgeType], list[Tensor], tuple]:
         """The edge types' triples, the tensors that the matrix comes from, and the name it is cached under."""
-        types = [self._edge_type(name) for name in _listed(edge_types)]
+        types = [self._edge_type(name) for name in listed(edge_types)]
         if not types:
             raise ValueError("edge_types is empty: name at least one")
         checks.word(norm, "norm", ("sym", "row", None))
@@ -262,11 +243,9 @@ class MultimodalGraph(HeteroData):
         shape = (int(self[kind[2]].num_nodes), int(self[kind[0]].num_nodes))
         sources = [store.edge_index] if weight is None else [store.edge_index, weight]
 
-        def make() -> CSR:
-            raw = CSR.from_edges(store.edge_index[1], store.edge_index[0], shape, weight)
-            return raw.normalized(norm) if norm else raw
-
-        return self._cached(("relation", kind, norm, weighted, shape), sources, make)
+        return self._cached(
+            ("relation", kind, norm, weighted, shape), sources, lambda: related(store, shape, norm, weight)
+        )
 
     def node_of(self, modality: str) -> Tensor:
         """The modality node of each video, [V] int64; -1 for a video without."""
@@ -298,33 +277,7 @@ class MultimodalGraph(HeteroData):
             TypeError: rows that are not whole numbers, or no numbers beside them.
             ValueError: rows out of range, lengths that differ, or a time left out.
         """
-        old = self[INTERACTS]
-        user = checks.rows(user, self.num_users, "user", like=old.edge_index)
-        video = checks.rows(video, self.num_videos, "video", like=old.edge_index)
-        if user.shape != video.shape:
-            raise ValueError(f"user {list(user.shape)} and video {list(video.shape)} must both be [n]")
-        if "time" in old and time is None:
-            raise ValueError("this graph's edges have times: give `time` (UTC seconds) for the new ones")
-        out = copy.copy(self)
-        store = out[INTERACTS]
-        store.edge_index = torch.cat([old.edge_index, torch.stack([user, video])], 1)
-        if "time" in old and time is not None:
-            new = _beside(time, user, "time")
-            if bool(new.isnan().any()):
-                raise ValueError("time must be seconds, got NaN")
-            store.time = torch.cat([old.time, new.to(old.time)])
-        if "weight" in old:
-            new = torch.ones(len(user)) if weight is None else _beside(weight, user, "weight")
-            store.weight = torch.cat([old.weight, new.to(old.weight)])
-        given = {} if signals is None else signals
-        known = [key for key in old if key not in ("edge_index", "time", "weight")]
-        for name in given.keys() - set(known):
-            raise KeyError(f"no signal {name!r} on this graph's interactions; there are {known}")
-        for name in known:
-            new = _beside(given.get(name, torch.full((len(user),), torch.nan)), user, f"signals[{name!r}]")
-            store[name] = torch.cat([old[name].float(), new.to(old[name].device).float()])
-        out["video", "rev_interacts", "user"].edge_index = store.edge_index.flip(0)
-        return out
+        return growing.with_interactions(self, user, video, time, weight, signals)
 
     def with_videos(self, features: Mapping[str, Features], count: int | None = None) -> MultimodalGraph:
         """A new graph with ``n`` further videos at rows V, V+1, …: no user edge, their modalities' ``has`` edges.
@@ -337,48 +290,4 @@ class MultimodalGraph(HeteroData):
             KeyError: a modality the graph does not have.
             ValueError: matrices of differing length, or a width other than the graph's.
         """
-        if count is not None:
-            checks.count(count, "count", 0)
-        sizes = {m: len(f.values) for m, f in features.items()}
-        n = count if count is not None else next(iter(sizes.values()), 0)
-        if any(size != n for size in sizes.values()):
-            raise ValueError(f"features of {n} new videos expected, got rows {sizes}")
-        out = copy.copy(self)
-        start = self.num_videos
-        out["video"].num_nodes = start + n
-        for modality, new in features.items():
-            if modality not in self.modalities:
-                raise KeyError(f"no modality {modality!r} in this graph; it has {self.modalities}")
-            node, link = self[modality], self["video", "has", modality].edge_index
-            if new.values.shape[1] != node.x.shape[1]:
-                raise ValueError(f"{modality}: width {new.values.shape[1]}, but the graph's is {node.x.shape[1]}")
-            present = checks.flags(new.present, n, f"features[{modality!r}].present")
-            rows = present.nonzero().flatten()
-            ids = torch.arange(len(rows), device=link.device) + node.x.shape[0]
-            out[modality].x = torch.cat([node.x, new.values[rows].to(node.x)])
-            edges = torch.cat([link, torch.stack([rows.to(link.device) + start, ids])], 1)
-            out["video", "has", modality].edge_index = edges
-            out[modality, "rev_has", "video"].edge_index = edges.flip(0)
-        return out
-
-
-def _beside(values: Any, rows: Tensor, name: str) -> Tensor:
-    """One real number for each row."""
-    if not isinstance(values, Tensor) or values.is_complex():
-        raise TypeError(f"{name} must be a tensor of numbers, got {values!r}")
-    if values.shape != rows.shape:
-        raise ValueError(f"{name} must be [{len(rows)}], one for each of user, got {list(values.shape)}")
-    return values.to(rows.device)
-
-
-def _listed(edge_types: Sequence[EdgeType | str] | EdgeType | str) -> list[EdgeType | str]:
-    """One edge type, as a name or a triple of names, or several of them: as a list."""
-    if isinstance(edge_types, str):
-        return [edge_types]
-    if not isinstance(edge_types, Iterable):
-        raise TypeError(f"edge_types must be a name or a list of names, got {edge_types!r}")
-    edge_types = list(edge_types)
-    if len(edge_types) == 3 and edge_types[0] in ("user", "video"):
-        source, relation, target = map(str, edge_types)
-        return [(source, relation, target)]
-    return list(edge_types)
+        return growing.with_videos(self, features, count)

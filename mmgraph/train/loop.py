@@ -79,6 +79,7 @@ class Loop:
         self.saved_at = time.monotonic()
 
     def run(self, resume: bool, progress: bool) -> FitReport:
+        """Trains to the end, from the checkpoint where ``resume`` says so and there is one."""
         if self.folder is not None:
             if resume and (state := self.together.load(self.folder, self.model)) is not None:
                 go_on(self, state)
