@@ -84,6 +84,9 @@ def test_what_is_new_or_changed_is_found_exactly_and_what_is_hidden_never(faiss)
     index.rebuild()
     assert index.tail == 0
     assert index.top(query, 2).video[0].tolist() == [worst, 2001], "in the lists now"
+    index.hide(worst)
+    assert index.top(query, 1).video[0].tolist() == [2001], "hidden in the lists as in the tail"
+    index.show(worst)
     assert torch.equal(index.rows[worst], query[0] * 4)
     assert not bool(index.hidden.any())
 
