@@ -59,19 +59,19 @@ class Curve:
         self.rows.append(row | {m: round(found["all"][m], 5) for m in METRICS})
         print(self.rows[-1], flush=True)
 
-    def train(self, epochs: Sequence[int], layers: int, rate: float) -> None:
+    def train(self, epochs: Sequence[int], layers: int, rate: float, dim: int) -> None:
         """LightGCN under BSL's softmax, judged after some of its epochs."""
         torch.manual_seed(0)
         start, ranking, done = time.perf_counter(), 0.0, 0
         graph = build_graph(self.split, self.stage)
-        model = LightGCN(graph, num_layers=layers, l2=1e-5, objective=OBJECTIVE)
+        model = LightGCN(graph, embedding_dim=dim, num_layers=layers, l2=1e-5, objective=OBJECTIVE)
 
         def after_epoch(model: Recommender) -> dict[str, float]:
             nonlocal ranking, done
             done += 1
             now = time.perf_counter()
             if done in epochs:
-                self.judge("lightgcn-bsl", graph, model, now - start - ranking, done)
+                self.judge(f"lightgcn-bsl-d{dim}", graph, model, now - start - ranking, done)
             ranking += time.perf_counter() - now
             return {"recall@20": float(done)}  # nothing is chosen here: the last epoch is kept
 
@@ -94,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.time_to_quality", description=main.__doc__)
     parser.add_argument("data", choices=["gowalla"])
     parser.add_argument("--epochs", type=int, nargs="+", default=[12, 20, 40], help="of LightGCN, to judge after")
+    parser.add_argument("--dims", type=int, nargs="+", default=[64, 128], help="widths of LightGCN, a run each")
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--only", default="", help=f"of lightgcn, {', '.join(SOLVED)}; all by default")
@@ -104,7 +105,8 @@ def main() -> None:
     curve = Curve(gowalla_published(), given.stage, given.device)
     for name in given.only.split(",") if given.only else ["lightgcn", *SOLVED]:
         if name == "lightgcn":
-            curve.train(given.epochs, given.layers, given.rate)
+            for dim in given.dims:
+                curve.train(given.epochs, given.layers, given.rate, dim)
         else:
             curve.solve(name)
     write(given.json, curve.rows, given.device)
