@@ -91,7 +91,10 @@ def test_a_layer_over_features_knows_whose_they_are():
     assert isinstance(layers["audio"], FeatureLinear)
     assert layers["audio"].weight.shape == (4, 3)
     assert layers["audio"].bias is None
-    with pytest.raises(ValueError, match="audio: width 5, but the model was made for 3"):
+    with pytest.raises(
+        ValueError,
+        match="width 5, but the model was made for 3: give it features of the encoder that it was trained on",
+    ):
         layers["audio"](torch.ones(2, 5))
     assert expect_width("audio", torch.ones(2, 3), 3) is None
 
