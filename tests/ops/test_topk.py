@@ -218,3 +218,27 @@ def test_topk_by_bounds_settles_the_rows_it_was_not_sure_of():
     assert torch.equal(best.video, truth.video)
     torch.testing.assert_close(best.score, truth.score)
     assert torch.equal(some.video, topk(user, video, 10, candidates=candidates, impl="reference").video)
+
+
+def test_a_block_is_larger_where_a_call_takes_long_to_arrive():
+    cpu_, far = torch.device("cpu"), torch.device("cuda")
+    assert select.room(None, cpu_) == 64 << 20
+    assert select.room(None, far) == 1 << 30
+    assert select.room(7, cpu_) == select.room(7, far) == 7
+    with pytest.raises(ValueError, match="memory"):
+        topk(torch.zeros(2, 3), torch.zeros(2, 3), 1, memory=0)
+
+
+def test_rows_with_ties_are_settled_part_by_part():
+    scores = torch.randint(0, 3, (37, 200), generator=torch.Generator().manual_seed(0)).float()
+    sizes = []
+    settled = select._ordered_ties
+
+    def counted(part, k):
+        sizes.append(len(part))
+        return settled(part, k)
+
+    with patch.object(cpu, "library", lambda: None), patch.object(select, "_ordered_ties", counted):
+        check(best_of(scores, 5), *sorted_stably(scores, 5))
+    assert max(sizes) == 37 // 8
+    assert sum(sizes) == 37
