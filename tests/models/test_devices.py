@@ -77,6 +77,12 @@ def test_a_step_of_every_trained_model_stays_on_its_device(cls):
     assert all(bool(term.isfinite()) for term in terms.values())
 
 
+@pytest.mark.parametrize("cls", [zoo.LATTICE, zoo.DiffMM])
+def test_a_step_of_one_modality_which_needs_no_weight_stays_on_its_device(cls):
+    terms = step(lambda graph: cls(graph, embedding_dim=8, modalities=["visual"]))
+    assert all(bool(term.isfinite()) for term in terms.values())
+
+
 @pytest.mark.parametrize("cls", OBJECTIVES)
 def test_a_step_under_every_objective_stays_on_its_device(cls):
     terms = step(lambda graph: LightGCN(graph, embedding_dim=8, objective=cls()))
