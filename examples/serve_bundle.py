@@ -16,9 +16,9 @@ from mmgraph.data.split import user_time_split
 from mmgraph.graph import build_graph
 from mmgraph.models import ContentMean
 from mmgraph.serve.engine import Engine
+from mmgraph.serve.features import pack
 from mmgraph.serve.log import Event, SqliteLog
 from mmgraph.serve.question import Question
-from mmgraph.serve.state import pack
 
 
 def main() -> None:

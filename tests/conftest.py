@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Beside other workers a process has one thread, and so have its children: two of two threads each take turns on two
@@ -13,6 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 import torch
 from hypothesis import settings
+
+# Under nohup a hangup is ignored, by the runs that tests stop with one too.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # No wall clock: a busy machine fails no test.
 settings.register_profile("patient", deadline=None)

@@ -139,7 +139,7 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     gram = centred.T @ centred
     scale = gram.diagonal().mean().clamp_min(1e-12)
     eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    weight = torch.linalg.solve(gram + ridge * scale * eye, centred.T @ (y - mean_y))
+    weight = torch.linalg.solve(gram + ridge * scale * eye, centred.T @ (y - mean_y)).contiguous()
     return weight, mean_y - mean_x @ weight
 
 

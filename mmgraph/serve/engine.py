@@ -93,6 +93,7 @@ class Engine:
         self._state: State | None = None
         self._snapshot_seq = 0
         self._writer: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.closing = False
         self.failed: str | None = None
         self.reloads = 0
@@ -115,8 +116,16 @@ class Engine:
         self._refreshed = self.clock()
         self.started()
         self._thread.start()
-        threading.Thread(target=self._warm, args=(self._state,), name="towers", daemon=True).start()
+        self._beside(self._warm, self._state, name="towers")
         return self
+
+    def _beside(self, work: Callable[..., None], *given: Any, name: str) -> threading.Thread:
+        """Does work in a thread of its own, for which :meth:`close` waits: torch aborts a process that ends before."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=work, args=given, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
 
     def _warm(self, state: State) -> None:
         try:
@@ -158,8 +167,8 @@ class Engine:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-        if self._writer is not None:
-            self._writer.join()
+        for thread in self._threads:
+            thread.join()
         if self._state is not None and self.snapshot_path is not None and self.keep_snapshots:
             with self._mine, contextlib.suppress(OSError):  # without a snapshot the next start folds more of the log
                 write_snapshot(self._state, self.identity, self.snapshot_path)
@@ -401,13 +410,12 @@ class Engine:
             self._refreshed = now
         if self.watch and (stamp := self._stamp()) is not None and stamp != self._manifest:
             self._manifest = stamp
-            threading.Thread(target=self._reload_quietly, name="reload", daemon=True).start()
+            self._beside(self._reload_quietly, name="reload")
         busy = not self.keep_snapshots or (self._writer is not None and self._writer.is_alive())
         if self.snapshot_path is not None and not busy and state.seq - self._snapshot_seq >= self.snapshot_every:
             self._snapshot_seq = state.seq
             body, path = snapshot(state, self.identity), self.snapshot_path
-            self._writer = threading.Thread(target=_write_quietly, args=(path, body), name="snapshot", daemon=True)
-            self._writer.start()
+            self._writer = self._beside(_write_quietly, path, body, name="snapshot")
 
 
 def _settle(asked: Sequence[Asked]) -> None:
