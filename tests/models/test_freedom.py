@@ -109,3 +109,13 @@ def test_edges_dropped_for_an_epoch_change_the_user_graph_only():
 def test_a_graph_without_similar_edges_is_refused():
     with pytest.raises(ValueError, match=r"similar_visual.*apply ModalityKNN"):
         FREEDOM(twelve_nodes())
+
+
+def test_content_of_one_negative_is_that_of_the_same_negative_twice():
+    graph = similar()
+    model = FREEDOM(graph, embedding_dim=4, content=0.5)
+    user, positive, negative = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0]), torch.tensor([[3], [0], [4]])
+    once = model.loss(graph, PairBatch(user, positive, negative))["content"]
+    twice = model.loss(graph, PairBatch(user, positive, negative.repeat(1, 2)))["content"]
+    torch.testing.assert_close(once, twice)
+    assert float(once.detach()) > 0

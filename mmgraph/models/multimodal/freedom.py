@@ -101,8 +101,13 @@ class FREEDOM(WithIds):
         if not batch.negative.shape[-1]:
             raise ValueError("FREEDOM's content term compares pairs: take an objective with negatives, or content=0")
         feature, negative = graph.features(modality), batch.negative.expand(len(batch.user), -1)
-        videos, place = torch.unique(torch.cat([batch.positive.unsqueeze(1), negative], 1), return_inverse=True)
-        content = self.project[modality](F.embedding(videos, feature.values))
-        scores = self.head.products.dot(user, F.embedding(place, content))
-        both = feature.present[batch.positive].unsqueeze(1) & feature.present[negative]
-        return (F.softplus(scores[:, 1:] - scores[:, :1]) * both).sum() / both.sum().clamp_min(1)
+        positive, project, dot = batch.positive.unsqueeze(1), self.project[modality], self.head.products.dot
+        if negative.shape[1] == 1:  # W f_j − W f_i = W (f_j − f_i): one product a pair
+            apart = F.embedding(negative, feature.values).sub_(F.embedding(positive, feature.values))
+            gap = dot(user, project(apart))
+        else:
+            videos, place = torch.unique(torch.cat([positive, negative], 1), return_inverse=True)
+            scores = dot(user, F.embedding(place, project(F.embedding(videos, feature.values))))
+            gap = scores[:, 1:] - scores[:, :1]
+        both = feature.present[positive] & feature.present[negative]
+        return (F.softplus(gap) * both).sum() / both.sum().clamp_min(1)

@@ -54,15 +54,21 @@ class VBPR(Multimodal):
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """User [U, 2D + 1], video [V, 2D + 1], or the given rows; only these videos' features are read."""
+        return self._joined(graph, rows, *self._tables(rows))
+
+    def _tables(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """Tables of users and videos and the bias, at the rows."""
+        return rows.of_users(self.user), rows.of_videos(self.video), rows.of_videos(self.bias)
+
+    def _joined(self, graph: MultimodalGraph, rows: Rows, user: Tensor, video: Tensor, bias: Tensor) -> Embeddings:
         read = [self.project[m](rows.of_videos(graph.features(m).values)) for m in self.modalities]
         content = torch.stack(read).sum(0)
-        tail = content[:, -1:] + rows.of_videos(self.bias)
-        video = torch.cat([rows.of_videos(self.video), content[:, :-1], tail], 1)
-        return Embeddings(F.pad(rows.of_users(self.user), (0, 1), value=1.0), video)
+        video = torch.cat([video, content[:, :-1], content[:, -1:] + bias], 1)
+        return Embeddings(F.pad(user, (0, 1), value=1.0), video)
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and ``l2``."""
         rows, at = batch_rows(batch, self.objective)
-        terms = self.ranking_loss(graph, self.encode(graph, rows), rows, at)
-        own = rows.of_users(self.user), rows.of_videos(self.video), rows.of_videos(self.bias)
-        return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *own)}
+        tables = self._tables(rows)
+        terms = self.ranking_loss(graph, self._joined(graph, rows, *tables), rows, at)
+        return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *tables)}
