@@ -93,7 +93,8 @@ class SampledSoftmax(Objective):
                 bias = -(self.draws.share(graph)[examples.rows_of(examples.negative)] * self.negatives).log()
             if self.shared:
                 other = other.masked_fill(examples.negative == examples.positive.unsqueeze(1), -torch.inf)
-            return SoftmaxSample(own.squeeze(1), torch.zeros_like(own[0]), other, bias, None)
+            own = own.squeeze(1)
+            return SoftmaxSample(own, torch.zeros_like(own), other, bias, None)
         scores, positive = head.compare(examples.state, examples.video), examples.positive
         # a video counts as often as the batch names it, and against its own users not at all
         bias = torch.zeros_like(scores[0]).scatter_add_(0, positive, torch.ones_like(scores[:, 0])).log()

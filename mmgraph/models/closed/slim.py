@@ -28,7 +28,7 @@ class SLIM(EASE):
         alpha: α.
         l1_ratio: ρ.
         sweeps: over all coordinates, at most.
-        tolerance: a weight that would move by less stays; stops when all stay.
+        tolerance: stops when no weight moves by more.
 
     Raises:
         NotEnoughMemory: (a ValueError) there is no room for it.
@@ -53,20 +53,20 @@ class SLIM(EASE):
         shrink, ridge = self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio)
         weight, reached = self.weight.zero_(), torch.zeros_like(gram)  # reached = gram @ weight, kept up to date
         for _ in range(self.sweeps):
-            moved = False
+            moved = 0.0
             for j in range(len(gram)):
                 own = gram[j].nonzero().flatten()  # videos that somebody watched with this one, and itself
                 near = own[own != j]
                 pull = gram[j, near] - reached[j, near] + gram[j, j] * weight[j, near]
                 step = (pull - shrink).clamp_min(0) / (gram[j, j] + ridge) - weight[j, near]
-                there = (step.abs() > self.tolerance).nonzero().flatten()
+                there = step.nonzero().flatten()
                 if not len(there):
                     continue
                 near, step = near[there], step[there]
-                moved = True
+                moved = max(moved, float(step.abs().max()))
                 weight[j, near] += step
                 for rows in own.split(BLOCK):
                     reached[rows.unsqueeze(1), near] += gram[rows, j].unsqueeze(1) * step
-            if not moved:
+            if moved <= self.tolerance:
                 break
         self.solved.fill_(True)
