@@ -115,8 +115,8 @@ class Engine:
         self._snapshot_seq = self._state.seq
         self._refreshed = self.clock()
         self.started()
-        self._thread.start()
         self._beside(self._warm, self._state, name="towers")
+        self._thread.start()  # from here on it alone starts others
         return self
 
     def _beside(self, work: Callable[..., None], *given: Any, name: str) -> threading.Thread:

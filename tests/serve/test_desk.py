@@ -200,3 +200,18 @@ def test_an_answer_says_what_it_was_made_from(bundle: Bundle):
     assert set(videos(late(state, Question(None, 24, history=["3"])))) == free - {"3"}
     assert set(videos(late(state, Question("1", 24, candidates=["0", "2", "3", "4"])))) == {"2", "4"} - met
     assert set(videos(late(state, Question("1", 24, filter={"tag": ["odd"]})))) == {"1"}
+
+
+def test_an_engine_ends_with_what_it_does_beside_its_answers(bundle_folder: Path, log_path: Path, monkeypatch):
+    engine, done = Engine(bundle_folder, SqliteLog(log_path)), []
+
+    def warm(state: State) -> None:
+        while any(thread.name == "engine" for thread in threading.enumerate()) or not engine.closing:
+            pass
+        done.append(sum(range(3_000_000)))  # after the answers have ended
+
+    monkeypatch.setattr(State, "warm", warm)
+    engine.start()
+    engine.close()
+    assert done
+    engine.log.close()
