@@ -29,7 +29,7 @@ class Prune:
             best = max(best, value)
             others = [max((v for e, v in curve if e <= moment), default=-math.inf) for curve in self.rivals]
             others = [v for v in others if v > -math.inf]
-            if moment >= self.warm_up and len(others) >= 4 and best < float(np.quantile(others, self.below)):
+            if moment >= self.warm_up and len(others) >= 2 and best < float(np.quantile(others, self.below)):
                 raise Pruned(f"epoch {moment}: {best:.4f} is below the finished trials' {self.below} quantile")
 
     def on_start(self, start: Any) -> None:

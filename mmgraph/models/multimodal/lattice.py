@@ -65,8 +65,11 @@ class LATTICE(WithIds):
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them."""
+        return self._joined(graph, rows, self.alike(graph))
+
+    def _joined(self, graph: MultimodalGraph, rows: Rows, alike: Tensor) -> Embeddings:
         user, video = rows.split(graph, self.propagated(graph, rows))
-        return Embeddings(user, video + F.normalize(rows.of_videos(self.alike(graph)), dim=1))
+        return Embeddings(user, video + F.normalize(rows.of_videos(alike), dim=1))
 
     def alike(self, graph: MultimodalGraph) -> Tensor:
         """h = A e_v, [V, D]."""
@@ -88,8 +91,11 @@ class LATTICE(WithIds):
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms (``bpr``) and ``l2``."""
+        return self._terms(graph, batch, self.alike(graph))
+
+    def _terms(self, graph: MultimodalGraph, batch: PairBatch, alike: Tensor) -> dict[str, Tensor]:
         rows, at = batch_rows(batch, self.objective)
-        emb = self.encode(graph, rows)
+        emb = self._joined(graph, rows, alike)
         return {**self.ranking_loss(graph, emb, rows, at), "l2": self.l2 * embedding_l2(len(batch.user), *emb)}
 
 
@@ -141,11 +147,11 @@ class MICRO(LATTICE):
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`LATTICE`'s terms and, with two modalities, ``contrast``."""
-        terms = super().loss(graph, batch)
+        views = self.views(graph)
+        fused = self._fused(graph, views)
+        terms = self._terms(graph, batch, fused)
         if self.fuse is not None:
-            views = self.views(graph)
-            fused, chosen = self._fused(graph, views), batch.positive.unique()
-            each = []
+            chosen, each = batch.positive.unique(), []
             for m, h in views.items():
                 rows = chosen[graph.features(m).present[chosen]]
                 each.append(info_nce(h[rows], fused[rows], self.temperature, intra=True))
