@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgraph.losses.softmax import block_rows
 from mmgraph.ops import checks
+from mmgraph.ops.dispatch import autocast_type
+
+HALF = (torch.bfloat16, torch.float16)
+LEAST = 1e-10  # of what a logarithm is taken
 
 
 def info_nce(
@@ -83,10 +88,55 @@ def neighbour_nce(
     checks.number(temperature, "temperature", 0, above=True)
     if not len(anchor):
         return anchor.sum() * 0.0
-    logits = F.normalize(anchor, dim=1) @ F.normalize(table, dim=1).T / temperature
-    chance = (logits if present is None else logits.masked_fill(~present, -torch.inf)).softmax(1)
-    near, next_to = (chance.gather(1, rows).sum(1) for rows in (first, second))
-    return -(near.clamp_min(1e-10).log() + (next_to / (1 - near).clamp_min(1e-10)).clamp_min(1e-10).log()).mean()
+    unit, rows = (F.normalize(x.float() if x.dtype in HALF else x, dim=1) for x in (anchor, table))
+    absent = None if present is None else ~present
+    return _NeighbourNCE.apply(unit / temperature, rows, first, second, absent)  # type: ignore[return-value]
+
+
+def _slope(x: Tensor) -> Tensor:
+    """The derivative of ln max(x, LEAST)."""
+    return (x >= LEAST) / x.clamp_min(LEAST)
+
+
+class _NeighbourNCE(torch.autograd.Function):
+    """Forward computes the loss and, where wanted, both gradients, a block of rows after another; backward scales them.
+
+    A row's loss depends on its softmax p at the chosen columns alone, through near = Σ_first p and next = Σ_second p:
+    ∂/∂logits_j = p_j (c_j − Σ_i c_i p_i), c_j the loss's derivative by near or by next where j is chosen, else 0.
+    """
+
+    @staticmethod
+    def forward(ctx, anchor: Tensor, table: Tensor, first: Tensor, second: Tensor, absent: Tensor | None) -> Tensor:
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        grads = (torch.empty_like(anchor), torch.zeros_like(table)) if wanted else None
+        low, size = autocast_type(anchor) or anchor.dtype, block_rows(table)
+        narrow, total = table.to(low), anchor.new_zeros(())
+        for start in range(0, len(anchor), size):
+            rows = slice(start, start + size)
+            block, chosen = anchor[rows].to(low), (first[rows], second[rows])
+            chance = (block @ narrow.T).to(anchor.dtype)
+            chance = (chance if absent is None else chance.masked_fill_(absent, -torch.inf)).softmax(1)
+            shares = [chance.gather(1, at) for at in chosen]
+            near, beside = (share.sum(1, keepdim=True) for share in shares)
+            rest = 1 - near
+            ratio = beside / rest.clamp_min(LEAST)
+            total -= (near.clamp_min(LEAST).log() + ratio.clamp_min(LEAST).log()).sum()
+            if grads is not None:
+                slopes = [_slope(near) + (ratio >= LEAST) * _slope(rest), (ratio >= LEAST) / beside.clamp_min(LEAST**2)]
+                chance *= slopes[0] * near + slopes[1] * beside
+                for at, share, slope in zip(chosen, shares, slopes, strict=True):
+                    chance.scatter_add_(1, at, -slope * share)
+                chance = chance.div_(len(anchor)).to(low)
+                grads[0][rows] = chance @ narrow
+                grads[1].add_(chance.T @ block)
+        if grads is not None:
+            ctx.save_for_backward(*grads)
+        return total / len(anchor)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        of_anchor, of_table = ctx.saved_tensors
+        return of_anchor * grads[0], of_table * grads[0], None, None, None
 
 
 def bernoulli_divergence(a: Tensor, b: Tensor) -> Tensor:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 BLOCK = 256  # rows of logits formed at once: for 20,000 videos 20 MB, near the caches
+LARGE = 1 << 25  # logits formed at once where launching a kernel costs more than a cache saves
+
+
+def block_rows(table: Tensor) -> int:
+    """How many rows of logits over a table are formed at once."""
+    return BLOCK if table.device.type == "cpu" else max(BLOCK, LARGE // max(len(table), 1))
 
 
 def softmax_cross_entropy(state: Tensor, table: Tensor, target: Tensor) -> Tensor:
@@ -55,8 +61,9 @@ class _FullSoftmax(torch.autograd.Function):
         grad_table = torch.zeros_like(table) if wanted else None
         low = autocast_type(state) or state.dtype
         narrow, total = table.to(low), state.new_zeros(())
-        for start in range(0, len(state), BLOCK):
-            rows = slice(start, start + BLOCK)
+        size = block_rows(table)
+        for start in range(0, len(state), size):
+            rows = slice(start, start + size)
             block, own = state[rows].to(low), target[rows].unsqueeze(1)
             logits = (block @ narrow.T).to(state.dtype)
             logits -= logits.amax(1, keepdim=True)

@@ -104,6 +104,26 @@ def test_neighbour_nce_takes_the_first_rank_out_of_the_second():
     assert neighbour_nce(table[:0], table, first[:0], second[:0]) == 0
 
 
+@pytest.mark.parametrize("size", [1, 300])  # within a block of rows, and over several
+@pytest.mark.parametrize("absent", [False, True])
+def test_neighbour_nce_has_the_gradients_of_its_formula(size, absent):
+    generator = torch.Generator().manual_seed(0)
+    anchor, table = (torch.randn(n, 3, dtype=torch.float64, generator=generator) for n in (size, 9))
+    here = torch.arange(9) != 4
+    order = torch.stack([torch.randperm(9, generator=generator) for _ in range(size)])
+    # a second rank without a share: a logarithm is not taken of 0, and has no slope there
+    ranks = (order[:, :2], order[:, 2:4]) if not absent else (torch.arange(4).repeat(size, 1), torch.full((size, 1), 4))
+    ours, plain = ([x.clone().requires_grad_() for x in (anchor, table)] for _ in range(2))
+    a, t = (F.normalize(x, dim=1) for x in plain)
+    p = (a @ t.T / 0.3).masked_fill(~here, -torch.inf).softmax(1)
+    one, two = (p.gather(1, rows).sum(1) for rows in ranks)
+    expected = -(one.log() + (two / (1 - one)).clamp_min(1e-10).log()).mean()
+    loss = neighbour_nce(*ours, *ranks, 0.3, here)
+    near(loss, expected)
+    for mine, theirs in zip(torch.autograd.grad(2 * loss, ours), torch.autograd.grad(2 * expected, plain), strict=True):
+        near(mine, theirs)
+
+
 def made(**arguments):
     graph = alike(twelve_nodes())
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import bernoulli_divergence, doubts, neighbour_nce, two_way_bpr
+from mmgraph.losses.softmax import block_rows
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import WithIds
 from mmgraph.nn.fusion import similar
@@ -123,15 +124,22 @@ class DAMRS(WithIds):
         }
 
     def _neighbours(self, videos: Tensor, views: Views) -> Tensor:
-        k = max(min(self.neighbours, len(self.video) // 2), 1)
-        with torch.no_grad():
-            unit = {a: (F.normalize(h, dim=1), here) for a, (h, here) in views.items()}
-            chance = {a: (x[videos] @ x.T).masked_fill(~here, -torch.inf).softmax(1) for a, (x, here) in unit.items()}
-            total = torch.stack(list(chance.values())).sum(0)
+        first, second = self._chosen(videos, {a: (F.normalize(h.detach(), dim=1), p) for a, (h, p) in views.items()})
         terms = []
-        for a, (h, here) in views.items():
-            first = (total + chance[a]).topk(k, dim=1).indices
-            second = chance[a].scatter(1, first, -1.0).topk(k, dim=1).indices
+        for i, (h, here) in enumerate(views.values()):
             mine = here[videos]
-            terms.append(neighbour_nce(h[videos[mine]], h, first[mine], second[mine], self.temperature, here))
+            anchor, near = F.embedding(videos[mine], h), (first[i][mine], second[i][mine])
+            terms.append(neighbour_nce(anchor, h, *near, self.temperature, here))
         return torch.stack(terms).mean()
+
+    @torch.no_grad()
+    def _chosen(self, videos: Tensor, unit: Views) -> tuple[Tensor, Tensor]:
+        """The two ranks of neighbours of these videos in each view, [A, n, k]; a block of rows after another."""
+        k = max(min(self.neighbours, len(self.video) // 2), 1)
+        found = []
+        for rows in videos.split(block_rows(self.video)):
+            cosine = [(F.embedding(rows, x) @ x.T).masked_fill_(~here, -torch.inf) for x, here in unit.values()]
+            chance = torch.stack([c.softmax(1) for c in cosine])
+            first = (chance + chance.sum(0)).topk(k, dim=2).indices
+            found.append((first, chance.scatter_(2, first, -1.0).topk(k, dim=2).indices))
+        return tuple(torch.cat(each, 1) for each in zip(*found, strict=True))  # type: ignore[return-value]
