@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.losses.softmax import block_rows
+from mmgraph.losses.softmax import block_rows, softmax_cross_entropy
 from mmgraph.ops import checks
 from mmgraph.ops.dispatch import autocast_type
 
@@ -50,14 +50,15 @@ def info_nce(
     table, own = (positive, torch.arange(len(anchor), device=anchor.device)) if among is None else among
     if normalize:
         anchor, table = F.normalize(anchor, dim=-1), F.normalize(table, dim=-1)
-    logits = (anchor / temperature) @ table.T
+    query = anchor / temperature
+    if not symmetric and not intra:
+        return softmax_cross_entropy(query, table, own)
+    logits = query @ table.T
     if symmetric:
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-    if intra:
-        others = (anchor / temperature) @ anchor.T
-        eye = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
-        logits = torch.cat([logits, others.masked_fill(eye, -torch.inf)], 1)
-    return F.cross_entropy(logits, own)
+    others = query @ anchor.T
+    eye = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+    return F.cross_entropy(torch.cat([logits, others.masked_fill(eye, -torch.inf)], 1), own)
 
 
 def neighbour_nce(
