@@ -130,9 +130,8 @@ class Study:
             attempts = self.attempts()
             done = {a.slot: a for a in attempts if a.state == "done"}
             running = {a.slot: a for a in attempts if a.state == "running"}
-            spent = seconds is not None and sum(a.seconds for a in done.values()) >= seconds
             free = [slot for slot in range(trials) if slot not in done and slot not in running]
-            if spent or not free:
+            if _spent(attempts, seconds) or not free:
                 return "wait" if running else "over"
             slot = free[0]
             first = batch_begins(slot, self.rules)
@@ -145,6 +144,13 @@ class Study:
                 beside = [running.get(s) or done[s] for s in range(first, slot)]
                 parameters = self._propose(slot, [done[s] for s in range(first)], beside)
             return self._begin(slot, parameters)
+
+    def is_over(self, trials: int, seconds: float | None) -> bool:
+        """Whether a tuning of this budget has nothing left to claim, nor to wait for."""
+        attempts = self.attempts()
+        done = {a.slot for a in attempts if a.state == "done"}
+        waits = any(a.state == "running" for a in attempts)
+        return not waits and (_spent(attempts, seconds) or done >= set(range(trials)))
 
     def _propose(self, slot: int, known: list[Attempt], beside: list[Attempt]) -> dict[str, Any]:
         if slot == 0:
@@ -237,3 +243,7 @@ class Study:
                 raise DamagedFile(f"{self.folder(attempt.slot)}: trial.json is gone or damaged")
             out.append((attempt.slot, trial))
         return out
+
+
+def _spent(attempts: list[Attempt], seconds: float | None) -> bool:
+    return seconds is not None and sum(a.seconds for a in attempts if a.state == "done") >= seconds

@@ -243,6 +243,6 @@ def _tuned(queue: _Queue, member: Experiment) -> Experiment:
     if not member.tuning.space:
         return member
     study = Study(member, queue.split(member), member.seeds[0], queue.out)
-    if len(study.trials()) < queue.suite.trials:
+    if not study.is_over(queue.suite.trials, queue.suite.seconds):
         return member
     return conclude(study, None).experiment

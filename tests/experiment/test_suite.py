@@ -89,6 +89,15 @@ def test_a_suite_tunes_trains_and_then_opens_every_test_in_one_step(tmp_path, mo
     assert len(read_lines(tmp_path / JOURNAL)) == 12
 
 
+def test_a_row_whose_tuning_ended_by_its_seconds_is_in_the_table(tmp_path):
+    short = suite(experiments=(tunable(),), seconds=1e-9)
+    results = run_suite(short, tmp_path)
+    assert [(r.experiment, r.seed) for r in results] == [("tunable-tuned", 0)]
+    assert numbers(suite_results(short, tmp_path)) == numbers(results)
+    longer = short.model_copy(update={"seconds": None})
+    assert suite_results(longer, tmp_path) == []  # its tuning is not over
+
+
 def test_a_run_made_outside_counts_and_one_of_other_settings_is_moved_aside(tmp_path):
     alone = suite(experiments=(toy(),), trials=0)
     mine = run(toy(), 0, tmp_path)
