@@ -49,7 +49,7 @@ def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():
     assert suite.trials >= 6
     assert suite.seconds == suites.TIKTOK_SECONDS
     trained = [m for m in members if not m.model.closed_form]
-    assert {m.fit.patience for m in trained} == {10}
+    assert all(m.fit.patience >= 10 and m.tuning.warm_up < m.fit.epochs for m in trained)
     assert all("fit.learning_rate" in m.tuning.space for m in trained)
     assert not any(m.tuning.space for m in members if m.model.closed_form)
     listed = {f"tiktok-{name}" for name in budget.STEPS}
