@@ -18,6 +18,7 @@ from mmgraph.objectives import (
     AdaptiveTemperature,
     AlignmentUniformity,
     CosineContrastive,
+    DrawnPairs,
     Examples,
     FullSoftmax,
     MaxMargin,
@@ -69,6 +70,31 @@ def test_bpr_and_bce_are_their_losses_on_the_scores():
     torch.testing.assert_close(value(BPR(2), e)["bpr"], -F.logsigmoid(own - other).mean())
     both = torch.cat([F.logsigmoid(own).flatten(), F.logsigmoid(-other).flatten()])
     torch.testing.assert_close(value(BCE(2), e)["bce"], -both.mean())
+
+
+def test_many_drawn_negatives_are_never_gathered_whatever_the_objective(monkeypatch):
+    """…and the gradients are those of all scores looked up."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randint(5, (4, 600), generator=generator)  # of five videos: each many times
+    losses = [
+        (BPR(600), lambda s, c: -F.logsigmoid(s[:, :1] - s[:, 1:]).mean()),
+        (CosineContrastive(600, 0.1, 2.0), lambda s, c: 1 - c[:, :1].mean() + 2 * (c[:, 1:] - 0.1).clamp_min(0).mean()),
+        (SampledSoftmax(600, temperature=0.5), lambda s, c: -(s / 0.5).log_softmax(1)[:, 0].mean()),
+    ]
+    for objective, wanted in losses:
+        assert isinstance(objective, (DrawnPairs, SampledSoftmax))
+        assert objective.draws == Draws(600)
+        e = batch()._replace(negative=drawn)
+        leaves = e.state.requires_grad_(), e.video.requires_grad_()
+        scores = (e.state @ e.video.T).gather(1, e.candidates)
+        cosines = (F.normalize(e.state) @ F.normalize(e.video).T).gather(1, e.candidates)
+        truth = wanted(scores, cosines)
+        with monkeypatch.context() as patch:
+            patch.setattr(F, "embedding", None)
+            ours = torch.stack(list(value(objective, e).values())).sum()
+        torch.testing.assert_close(ours, truth)
+        gradients = (torch.autograd.grad(loss, leaves) for loss in (ours, truth))
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 def test_margins_the_hardest_negative_and_simplex():

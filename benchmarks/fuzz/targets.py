@@ -297,6 +297,12 @@ def op_targets() -> list[Target]:
             {"left": floats(N, D), "right": floats(N, D)},
         ),
         Target(
+            "pair_dot",
+            ops.pair_dot,
+            {"left": floats(N, D), "right": floats(N, D), "places": rows(N, (N, 3))},
+            lambda left, right, places: (left.double()[:, None] * right.double()[places.long()]).sum(2),
+        ),
+        Target(
             "propagate",
             ops.propagate,
             {"a": matrix((N, N), symmetric=True), "x": floats(N, D, free=(1,)), "num_layers": whole(0, 3)},

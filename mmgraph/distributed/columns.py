@@ -17,6 +17,7 @@ from mmgraph.distributed.wire import Wire
 from mmgraph.models import ByColumns, Recommender
 from mmgraph.nn.heads import Products
 from mmgraph.nn.heads.base import dot
+from mmgraph.ops import pair_dot
 from mmgraph.train import Optimiser, load_checkpoint
 from mmgraph.train.together import PARTS, Together
 
@@ -39,6 +40,10 @@ class ColumnProducts(Products):
     def dot(self, user: Tensor, video: Tensor) -> Tensor:
         """Whole dot products [B, V] or [B, N] of parts [B, D/P] and [V, D/P] or [B, N, D/P]."""
         return self.wire.total(dot(user, video))
+
+    def dot_at(self, user: Tensor, video: Tensor, places: Tensor) -> Tensor:
+        """Whole dot products [B, N] of parts [B, D/P] and the rows of [n, D/P] at ``places`` [B, N]."""
+        return self.wire.total(pair_dot(user, video, places))
 
     def unit(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """This process's columns of the unit rows; one message for all."""

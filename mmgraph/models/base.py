@@ -18,7 +18,7 @@ from mmgraph.models.fold_in import profile_rows, ridge_users
 from mmgraph.models.settings import check_settings
 from mmgraph.nn.heads import DotHead, Head
 from mmgraph.objectives import BPR, Examples, Objective
-from mmgraph.ops import CSR
+from mmgraph.ops import CSR, checks
 from mmgraph.ops.csr import Norm
 
 if TYPE_CHECKING:
@@ -381,12 +381,22 @@ def batch_rows(batch: PairBatch, objective: Objective | None = None) -> tuple[Ro
         batch: pairs with their negatives, [B, N], or [N] where the batch shares them.
         objective: one that compares with every video makes ``rows.video`` None: all of them, in their order.
     """
-    user, user_at = torch.unique(batch.user, return_inverse=True)
+    user, user_at = distinct(batch.user)
     if objective is not None and objective.every_video:
         return Rows(user, None), PairBatch(user_at, batch.positive, batch.negative)
     count = len(batch.positive)
-    video, video_at = torch.unique(torch.cat([batch.positive, batch.negative.flatten()]), return_inverse=True)
+    video, video_at = distinct(torch.cat([batch.positive, batch.negative.flatten()]))
     return Rows(user, video), PairBatch(user_at, video_at[:count], video_at[count:].view(batch.negative.shape))
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows [n] that a list names, ascending and each once, and the place in them of each that it names."""
+    if checks.readable(rows) and rows.numel() and (size := int(rows.max()) + 1) < 2 * rows.numel():
+        # a list that names most of a table: marked and counted sooner than sorted
+        named = torch.zeros(size, dtype=torch.bool)
+        named[rows] = True
+        return named.nonzero().flatten(), (named.cumsum(0) - 1)[rows]
+    return torch.unique(rows, return_inverse=True)  # pyright: ignore[reportReturnType]
 
 
 def pad_rows(table: Tensor, count: int) -> Tensor:

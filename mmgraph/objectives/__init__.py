@@ -11,7 +11,7 @@ To write one, subclass :class:`Objective`: say what to draw and give the terms.
 from __future__ import annotations
 
 from mmgraph.objectives.base import Examples, Objective
-from mmgraph.objectives.pairs import BCE, BPR, CosineContrastive, MaxMargin
+from mmgraph.objectives.pairs import BCE, BPR, CosineContrastive, DrawnPairs, MaxMargin
 from mmgraph.objectives.softmax import FullSoftmax, SampledSoftmax, SoftmaxSample
 from mmgraph.objectives.temperature import AdaptiveTemperature, lambert_w
 from mmgraph.objectives.uniformity import AlignmentUniformity
@@ -22,6 +22,7 @@ __all__ = [
     "AdaptiveTemperature",
     "AlignmentUniformity",
     "CosineContrastive",
+    "DrawnPairs",
     "Examples",
     "FullSoftmax",
     "MaxMargin",

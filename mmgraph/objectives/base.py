@@ -42,14 +42,24 @@ class Examples(NamedTuple):
         """Rows in the graph of places in ``video``, any shape."""
         return place if self.video_row is None else self.video_row[place]
 
+    @property
+    def candidates(self) -> Tensor:
+        """Places of each example's own videos, [B, 1 + N]: the chosen one, then its negatives."""
+        return torch.cat([self.positive.unsqueeze(1), self.negative], 1)
+
     def scores(self, head: Head) -> tuple[Tensor, Tensor]:
         """Scores of the positives [B, 1] and of the negatives [B, N]."""
         if self.negative.dim() == 1:
-            own = head.compare(self.state, F.embedding(self.positive.unsqueeze(1), self.video))
+            own = head.compare_at(self.state, self.video, self.positive.unsqueeze(1))
             return own, head.compare(self.state, F.embedding(self.negative, self.video))
-        places = torch.cat([self.positive.unsqueeze(1), self.negative], 1)
-        scores = head.compare(self.state, F.embedding(places, self.video))
+        scores = head.compare_at(self.state, self.video, self.candidates)
         return scores[:, :1], scores[:, 1:]
+
+    def cosines(self, head: Head) -> tuple[Tensor, Tensor]:
+        """The same of cosines, whatever the head makes of rows."""
+        unit = self.unit(head)
+        cosines = head.products.dot_at(unit.state, unit.video, self.candidates)
+        return cosines[:, :1], cosines[:, 1:]
 
     def unit(self, head: Head) -> Examples:
         """The same with states and videos of norm 1, by the head's products."""

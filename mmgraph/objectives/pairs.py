@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,18 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BPR(Objective):
-    """Bayesian personalised ranking: ``bpr`` = −mean ln σ(ŷ_ui − ŷ_uj) (:func:`mmgraph.losses.bpr`).
+class DrawnPairs(Objective):
+    """Base of the objectives on a pair and N videos drawn for it.
 
     Args:
         negatives: N, videos a pair that the user has no edge to, uniform.
-        hardest: only the negative of the highest score counts (dynamic negative sampling, Zhang et al., SIGIR 2013,
-            https://doi.org/10.1145/2484028.2484126).
     """
 
     by_columns: ClassVar[bool] = True
     negatives: int = 1
-    hardest: bool = False
 
     def __post_init__(self) -> None:
         at_least("negatives", self.negatives, 1)
@@ -39,6 +35,19 @@ class BPR(Objective):
     def draws(self) -> Draws:
         """N for each pair."""
         return Draws(self.negatives)
+
+
+@dataclass(frozen=True)
+class BPR(DrawnPairs):
+    """Bayesian personalised ranking: ``bpr`` = −mean ln σ(ŷ_ui − ŷ_uj) (:func:`mmgraph.losses.bpr`).
+
+    Args:
+        negatives: N, as in :class:`DrawnPairs`.
+        hardest: only the negative of the highest score counts (dynamic negative sampling, Zhang et al., SIGIR 2013,
+            https://doi.org/10.1145/2484028.2484126).
+    """
+
+    hardest: bool = False
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``bpr``."""
@@ -47,23 +56,14 @@ class BPR(Objective):
 
 
 @dataclass(frozen=True)
-class BCE(Objective):
+class BCE(DrawnPairs):
     """Binary cross-entropy on scores as logits, positives and negatives together (:func:`mmgraph.losses.bce`).
 
     Args:
-        negatives: N, as in :class:`BPR`.
+        negatives: N, as in :class:`DrawnPairs`.
     """
 
-    by_columns: ClassVar[bool] = True
     negatives: int = 4
-
-    def __post_init__(self) -> None:
-        at_least("negatives", self.negatives, 1)
-
-    @property
-    def draws(self) -> Draws:
-        """N for each pair."""
-        return Draws(self.negatives)
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``bce``."""
@@ -71,26 +71,19 @@ class BCE(Objective):
 
 
 @dataclass(frozen=True)
-class MaxMargin(Objective):
+class MaxMargin(DrawnPairs):
     """Hinge: ``margin`` = mean max(0, m + ŷ_uj − ŷ_ui), PinSage's loss.
 
     Args:
-        negatives: N, as in :class:`BPR`.
+        negatives: N, as in :class:`DrawnPairs`.
         margin: m.
     """
 
-    by_columns: ClassVar[bool] = True
-    negatives: int = 1
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least("negatives", self.negatives, 1)
+        super().__post_init__()
         at_least("margin", self.margin, 0)
-
-    @property
-    def draws(self) -> Draws:
-        """N for each pair."""
-        return Draws(self.negatives)
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``margin``."""
@@ -99,7 +92,7 @@ class MaxMargin(Objective):
 
 
 @dataclass(frozen=True)
-class CosineContrastive(Objective):
+class CosineContrastive(DrawnPairs):
     """CCL: ``positive`` = mean (1 − cos(u, i)), ``negative`` = w · mean_j max(0, cos(u, j) − m).
 
     Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM 2021,
@@ -111,20 +104,14 @@ class CosineContrastive(Objective):
         weight: w.
     """
 
-    by_columns: ClassVar[bool] = True
     negatives: int = 800
     margin: float = 0.9
     weight: float = 250.0
 
     def __post_init__(self) -> None:
-        at_least("negatives", self.negatives, 1)
+        super().__post_init__()
         at_least("margin", self.margin, -1)
         at_least("weight", self.weight, 0)
-
-    @property
-    def draws(self) -> Draws:
-        """N for each pair."""
-        return Draws(self.negatives)
 
     def check(self, head: Head) -> None:
         """A head that compares rows."""
@@ -132,7 +119,5 @@ class CosineContrastive(Objective):
 
     def __call__(self, head: Head, examples: Examples, graph: MultimodalGraph) -> dict[str, Tensor]:
         """``positive`` and ``negative``."""
-        unit = examples.unit(head)
-        places = torch.cat([unit.positive.unsqueeze(1), unit.negative], 1)
-        own, other = head.products.dot(unit.state, F.embedding(places, unit.video)).split([1, places.shape[1] - 1], 1)
+        own, other = examples.cosines(head)
         return {"positive": (1 - own).mean(), "negative": self.weight * F.relu(other - self.margin).mean()}

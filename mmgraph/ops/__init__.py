@@ -6,6 +6,7 @@ from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.gram import dense_gram, gram, gram_blocks
 from mmgraph.ops.knn import Neighbours, knn
+from mmgraph.ops.pair_dot import pair_dot
 from mmgraph.ops.propagate import propagate
 from mmgraph.ops.sample import (
     Block,
@@ -42,6 +43,7 @@ __all__ = [
     "knn",
     "log_q",
     "negatives",
+    "pair_dot",
     "propagate",
     "random_walks",
     "sample_neighbours",

@@ -10,6 +10,7 @@ import torch
 import mmgraph.models as zoo
 from mmgraph.graph import EdgeViews, PairBatch
 from mmgraph.models import Embeddings, Recommender, batch_rows
+from mmgraph.models.base import distinct
 from mmgraph.objectives import FullSoftmax
 from mmgraph.testing import ModelContract, checkerboard
 from mmgraph.train import FitConfig, fit
@@ -93,6 +94,14 @@ def test_batch_rows_names_each_row_once_and_keeps_the_batch():
     assert torch.equal(at.positive, batch.positive)
     shared, at = batch_rows(batch._replace(negative=torch.tensor([9, 3])))
     assert torch.equal(shared.video[at.negative], torch.tensor([9, 3]))
+
+
+def test_distinct_rows_are_the_same_marked_or_sorted():
+    drawn = torch.randint(9, (4, 50), generator=torch.Generator().manual_seed(0)) * 2  # of 17 rows, the even ones
+    for rows in (drawn, drawn * 1000, drawn[:0], torch.tensor([5])):
+        once, place = distinct(rows)
+        assert once.tolist() == sorted(set(rows.flatten().tolist()))
+        assert torch.equal(once[place], rows)
 
 
 def test_embeddings_score_with_the_dot_product():

@@ -26,6 +26,8 @@ def test_all_videos_and_given_candidates_get_the_same_scores(make):
     whole = head(user, video)
     assert whole.shape == (5, 9)
     torch.testing.assert_close(head(user, video[some]), whole.gather(1, some), atol=1e-5, rtol=1e-5)
+    at = head.compare_at(head.state(user), video, some)
+    torch.testing.assert_close(at, whole.gather(1, some), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("model", PROPAGATIONS)

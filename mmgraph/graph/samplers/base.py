@@ -28,6 +28,11 @@ class PairBatch(NamedTuple):
     positive: Tensor
     negative: Tensor
 
+    @property
+    def candidates(self) -> Tensor:
+        """Each example's own videos, [B, 1 + N]: the chosen one, then its negatives."""
+        return torch.cat([self.positive.unsqueeze(1), self.negative], 1)
+
 
 class Sampler(Protocol):
     """What ``fit`` iterates over."""

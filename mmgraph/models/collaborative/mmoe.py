@@ -124,8 +124,7 @@ class MMoE(Recommender):
         """A term a task, and ``l2``."""
         rows, at = batch_rows(PairBatch(batch.user, batch.positive, batch.negative))
         emb = self.encode(graph, rows)
-        videos = torch.cat([at.positive.unsqueeze(1), at.negative], 1)
-        logits = self.head.logits(emb.user[at.user], emb.video[videos])
+        logits = self.head.logits(emb.user[at.user], emb.video[at.candidates])
         known = batch.labels.isfinite()
         pairs = F.binary_cross_entropy_with_logits(
             logits[:, 0], batch.labels.nan_to_num(), reduction="none"

@@ -82,8 +82,8 @@ class UltraGCN(Recommender):
         """``positive``, ``negative``, ``videos`` and ``l2``."""
         rows, at = batch_rows(batch)
         user = F.embedding(at.user, rows.of_users(self.user))
-        videos = torch.cat([batch.positive.unsqueeze(1), batch.negative, self.neighbour[batch.positive]], 1)
-        scores = self.head.products.dot(user, F.embedding(videos, self.video))
+        videos = torch.cat([batch.candidates, self.neighbour[batch.positive]], 1)
+        scores = self.head.products.dot_at(user, self.video, videos)
         own, other, near = scores.split([1, batch.negative.shape[1], self.neighbour.shape[1]], 1)
         w1, w2, w3, w4 = self.weights
         scale = self.user_scale[batch.user].unsqueeze(1)

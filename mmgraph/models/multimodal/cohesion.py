@@ -93,8 +93,7 @@ class COHESION(Multimodal):
         rows, at = batch_rows(batch)
         emb = self.encode(graph, rows)
         user, video = (t.unflatten(1, (-1, self.dim)) for t in emb)  # [n, M + 1, D]
-        pairs = torch.cat([at.positive.unsqueeze(1), at.negative], 1)
-        scores = (video[pairs] * user[at.user].unsqueeze(1)).sum(-1)  # [B, 1 + N, M + 1]
+        scores = (video[at.candidates] * user[at.user].unsqueeze(1)).sum(-1)  # [B, 1 + N, M + 1]
         gap = scores[:, :1] - scores[:, 1:]
         weight = 1 - gap.softmax(-1)
         tables = [rows.of_users(p) for p in self.preference.values()]

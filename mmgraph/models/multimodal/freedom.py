@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, ByColumns, Embeddings, Rows, batch_rows
+from mmgraph.models.base import ALL, ByColumns, Embeddings, Rows, batch_rows, distinct
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import last_layer
@@ -101,13 +101,13 @@ class FREEDOM(WithIds):
         if not batch.negative.shape[-1]:
             raise ValueError("FREEDOM's content term compares pairs: take an objective with negatives, or content=0")
         feature, negative = graph.features(modality), batch.negative.expand(len(batch.user), -1)
-        positive, project, dot = batch.positive.unsqueeze(1), self.project[modality], self.head.products.dot
+        positive, project, products = batch.positive.unsqueeze(1), self.project[modality], self.head.products
         if negative.shape[1] == 1:  # W f_j − W f_i = W (f_j − f_i): one product a pair
             apart = F.embedding(negative, feature.values).sub_(F.embedding(positive, feature.values))
-            gap = dot(user, project(apart))
+            gap = products.dot(user, project(apart))
         else:
-            videos, place = torch.unique(torch.cat([positive, negative], 1), return_inverse=True)
-            scores = dot(user, F.embedding(place, project(F.embedding(videos, feature.values))))
+            videos, place = distinct(torch.cat([positive, negative], 1))
+            scores = products.dot_at(user, project(F.embedding(videos, feature.values)), place)
             gap = scores[:, 1:] - scores[:, :1]
         both = feature.present[positive] & feature.present[negative]
         return (F.softplus(gap) * both).sum() / both.sum().clamp_min(1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmgraph.ops import checks
+from mmgraph.ops import checks, pair_dot
 
 
 class Products:
@@ -20,6 +20,10 @@ class Products:
     def dot(self, user: Tensor, video: Tensor) -> Tensor:
         """Dot products [B, V] of ``user`` [B, D] and ``video`` [V, D], or [B, N] for ``video`` [B, N, D]."""
         return dot(user, video)
+
+    def dot_at(self, user: Tensor, video: Tensor, places: Tensor) -> Tensor:
+        """Dot products [B, N] of ``user`` [B, D] and the rows of ``video`` [n, D] at ``places`` [B, N]."""
+        return pair_dot(user, video, places)
 
     def unit(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """Rows [..., D] divided by their norms; rows of zeros stay."""
@@ -54,6 +58,13 @@ class Head(nn.Module):
         """Scores [B, V] or [B, N] of states [B, S]."""
         raise NotImplementedError(f"{type(self).__name__} has no compare()")
 
+    def compare_at(self, state: Tensor, video: Tensor, places: Tensor) -> Tensor:
+        """Scores [B, N] of states [B, S] and the rows of ``video`` [n, D] at ``places`` [B, N].
+
+        ``compare(state, video[places])``; a head that can do it without gathering these rows overrides it.
+        """
+        return self.compare(state, F.embedding(places, video))
+
     def forward(self, user: Tensor, video: Tensor) -> Tensor:
         """Scores [B, V] or [B, N]."""
         return self.compare(self.state(user), video)
@@ -85,6 +96,10 @@ class DotHead(Head):
         """Scores [B, V] for ``video`` [V, D], [B, N] for ``video`` [B, N, D]."""
         return self.products.dot(state, video)
 
+    def compare_at(self, state: Tensor, video: Tensor, places: Tensor) -> Tensor:
+        """Scores [B, N], without gathering rows."""
+        return self.products.dot_at(state, video, places)
+
     def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """The rows themselves."""
         return user, video
@@ -112,6 +127,11 @@ class CosineHead(Head):
     def compare(self, state: Tensor, video: Tensor) -> Tensor:
         """Scores in [−1/τ, 1/τ]; 0 against a row of zeros."""
         return self.products.dot(*self.products.unit(state, video)) / self.temperature
+
+    def compare_at(self, state: Tensor, video: Tensor, places: Tensor) -> Tensor:
+        """Scores [B, N], without gathering rows; each row of the table is normalised once."""
+        state, video = self.products.unit(state, video)
+        return self.products.dot_at(state, video, places) / self.temperature
 
     def factors(self, user: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """Unit rows; the users' over τ, so that the dot products are the scores too."""

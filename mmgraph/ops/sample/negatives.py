@@ -44,7 +44,7 @@ class Negatives:
                 raise ValueError("weights must be finite, not negative, and not all zero")
             budget = float(min(2**62 // max(users, 1) // 4, 2**48))
             mass = (wide / wide.sum() * budget).ceil().long()
-        self.num_users, self.num_videos = users, videos
+        self.num_users, self.num_videos, self.uniform = users, videos, weights is None
         self.cumulative = torch.cumsum(mass, 0)
         self.total = int(self.cumulative[-1]) if videos else 0
         self.stride = self.total + 1
@@ -80,7 +80,8 @@ class Negatives:
         base = users.unsqueeze(1)
         place = torch.searchsorted(self.keys, base * self.stride + draw, right=True)
         draw = draw + self.positive_mass[place] - self.offset[users].unsqueeze(1)
-        return torch.searchsorted(self.cumulative, draw, right=True)
+        # under masses of one, where C first exceeds a number is that number
+        return draw if self.uniform else torch.searchsorted(self.cumulative, draw, right=True)
 
 
 def negatives(seen: CSR, users: Tensor, count: int, *, alpha: float = 0.0, generator: torch.Generator) -> Tensor:
