@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
-from benchmarks.epochs import collaborative, content, likeness, tastes
+from benchmarks.epochs import collaborative, content, generated, likeness, tastes
 from benchmarks.epochs.ports import PRODUCTS, Make, PlainFREEDOM, PlainLightGCN, PlainMMGCN, PlainVBPR, Port, torch_coo
 from mmgraph import models
 from mmgraph.graph import (
@@ -16,6 +16,7 @@ from mmgraph.graph import (
     EdgeViews,
     JoinKNN,
     ModalityKNN,
+    RandomWalkNeighbours,
     Transform,
     UserCoInteraction,
     VideoCoInteraction,
@@ -110,4 +111,11 @@ MODELS = {
     "mvgae": Case(models.MVGAE, tastes.PlainMVGAE, {}),
     "damrs": Case(models.DAMRS, content.PlainDAMRS, {}, transform=denoised),
     "cohesion": Case(models.COHESION, tastes.PlainCOHESION, {}, transform=minded),
+    "ultragcn": Case(models.UltraGCN, collaborative.PlainUltraGCN, {}, {"torch_dense": torch_coo}),
+    # the KL weighs its full beta from the first batch on, so that it is compared too
+    "multvae": Case(models.MultVAE, collaborative.PlainMultVAE, {"anneal_steps": 0}, {"torch_dense": torch_coo}),
+    "pinsage": Case(models.PinSage, content.PlainPinSage, {}, transform=RandomWalkNeighbours(10)),
+    "hetero_mmgcn": Case(models.HeteroMMGCN, content.PlainHeteroMMGCN, {}),
+    "mmssl": Case(models.MMSSL, generated.PlainMMSSL, {}),
+    "diffmm": Case(models.DiffMM, generated.PlainDiffMM, {"anchor": "modalities"}),
 }

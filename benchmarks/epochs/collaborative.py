@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.epochs.ports import GraphPort, Make, nce
+from benchmarks.epochs.ports import GraphPort, Make, Port, nce
 from mmgraph.graph.multimodal import MultimodalGraph
-from mmgraph.graph.samplers import PairBatch
+from mmgraph.graph.samplers import PairBatch, RowBatch
 
 
 def noisy(x: Tensor, size: float) -> Tensor:
@@ -137,3 +137,53 @@ class PlainLightGCL(GraphPort):
         sides = zip(*views, self.chosen(batch), strict=True)
         each = [nce(a[rows], b, model.temperature, rows) for a, b, rows in sides]
         return {**terms, "contrast": model.contrast * (each[0] + each[1])}
+
+
+class PlainUltraGCN(Port):
+    """UltraGCN: looked-up rows and weighted cross-entropies, without a graph."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Pairs, negatives, like videos and the L2 term."""
+        model, (w1, w2, w3, w4) = self.model, self.model.weights
+        user, own = F.embedding(batch.user, model.user), F.embedding(batch.positive, model.video)
+        other, near = (
+            F.embedding(batch.negative, model.video),
+            F.embedding(model.neighbour[batch.positive], model.video),
+        )
+        of_user = model.user_scale[batch.user]
+        score, others = (user * own).sum(1), (user.unsqueeze(1) * other).sum(2)
+        weight = w1 + w2 * of_user * model.video_scale[batch.positive]
+        positive = F.binary_cross_entropy_with_logits(score, torch.ones_like(score), weight, reduction="sum")
+        weight = w3 + w4 * of_user.unsqueeze(1) * model.video_scale[batch.negative]
+        negative = F.binary_cross_entropy_with_logits(others, torch.zeros_like(others), weight, reduction="none")
+        like = -model.likeness[batch.positive] * F.logsigmoid((user.unsqueeze(1) * near).sum(2))
+        users, videos = batch.user.unique(), torch.cat([batch.positive, batch.negative.flatten()]).unique()
+        squares = model.user[users].square().sum() + model.video[videos].square().sum()
+        return {
+            "positive": positive,
+            "negative": model.negative_weight * negative.mean(1).sum(),
+            "videos": model.videos * like.sum(),
+            "l2": model.l2 * squares / 2,
+        }
+
+
+class PlainMultVAE(Port):
+    """Mult-VAE: dense rows through dense layers."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: RowBatch) -> dict[str, Tensor]:
+        """The multinomial likelihood and the KL."""
+        model, head = self.model, self.model.head
+        x = F.dropout(F.normalize(batch.row, dim=1), model.dropout, self.training)
+        mean, spread = head.posterior.out(torch.tanh(x @ model.weight + model.bias)).chunk(2, 1)
+        z = mean + torch.randn_like(mean) * (0.5 * spread).exp()
+        logits = torch.tanh(head.map(z)) @ model.video.T + model.video_bias.T
+        kl = -0.5 * (1 + spread - mean.square() - spread.exp()).sum(1).mean()
+        return {"nll": -(F.log_softmax(logits, 1) * batch.row).sum(1).mean(), "kl": head.next_beta() * kl}

@@ -5,14 +5,14 @@ These and those beside are written for graphs in which no video lacks a modality
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.epochs.ports import GraphPort, Make, nce, pair_loss
+from benchmarks.epochs.ports import GraphPort, Make, Port, half_squares, nce, pair_loss
 from mmgraph.graph.multimodal import MultimodalGraph
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import doubts
@@ -173,4 +173,64 @@ class PlainDAMRS(IdPort):
             "bpr": (weight * F.softplus(-gap) + reverse * F.softplus(gap)).mean(),
             "neighbours": model.contrast * self.neighbours(views, videos),
             "divergence": model.align * ((p.sigmoid() - q.sigmoid()) * (p - q)).mean(),
+        }
+
+
+class PlainPinSage(GraphPort):
+    """PinSage over all videos, and the mean of what every user watched."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__(model, graph, make)
+        self.walked, self.watched = relation(graph, "walked", make), make(graph.seen)
+        self.count = graph.seen.degree().unsqueeze(1)
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """The hinge, what is predicted left out of the mean."""
+        model = self.model
+        x = model.video + torch.stack([model.project[m](f) for m, f in self.features.items()]).sum(0)
+        for message, update in zip(model.message, model.update, strict=True):
+            near = self.walked(F.relu(message(x)))
+            x = F.normalize(F.leaky_relu(update(torch.cat([near, x], 1))), dim=1)
+        own, other = x[batch.positive], x[batch.negative[:, 0]]
+        user = (self.watched(x)[batch.user] - own) / (self.count[batch.user] - 1).clamp(min=1)
+        return {"margin": F.relu(1 + (user * other).sum(1) - (user * own).sum(1)).mean()}
+
+
+class PlainHeteroMMGCN(Port):
+    """The heterogeneous MMGCN: a product and a matrix for every relation, of every node, in the paper's order."""
+
+    def __init__(self, model: Any, graph: MultimodalGraph, make: Make) -> None:
+        super().__init__()
+        self.model = model
+        self.features = {m: graph[m].x for m in model.modalities}
+        self.node = {m: graph.node_of(m) for m in model.modalities}
+        to_video = graph.relation(("user", "interacts", "video"), norm="sym")
+        self.products = {("video", "user"): make(to_video), ("user", "video"): make(to_video.transpose())}
+        for m in model.modalities:
+            attached = graph.relation(("video", "has", m), norm="sym")
+            self.products |= {(m, "video"): make(attached), ("video", m): make(attached.transpose())}
+
+    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+        """BPR, the L2 term and the alignment of modality nodes."""
+        model = self.model
+        x = {"user": model.user, "video": model.video}
+        x |= {m: F.normalize(model.project[m](f), dim=1) for m, f in self.features.items()}
+        kept = {t: [state] for t, state in x.items()}
+        for layer in model.layers:
+            new = {}
+            for t, conv in layer.named_children():
+                near = [self.products[t, r](x[r] @ weight) for r, weight in conv.weight.items()]
+                new[t] = F.leaky_relu(torch.stack([*near, x[t] @ conv.loop]).sum(0))
+                kept[t].append(new[t])
+            x = new
+        out = {t: torch.stack(states).mean(0) for t, states in kept.items()}
+        rows, align = batch.positive.unique(), []
+        for m, n in combinations(self.features, 2):
+            a, b = out[m][self.node[m][rows]], out[n][self.node[n][rows]]
+            align.append((nce(a, b, 0.2) + nce(b, a, 0.2)) / 2)
+        own = [model.user[batch.user], model.video[batch.positive], model.video[batch.negative[:, 0]]]
+        return {
+            "bpr": pair_loss(out["user"], out["video"], batch),
+            "l2": model.l2 * half_squares(own, batch),
+            "align": model.align * torch.stack(align).mean(),
         }

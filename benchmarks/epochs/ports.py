@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.multimodal import MultimodalGraph
-from mmgraph.graph.samplers import PairBatch
+from mmgraph.graph.samplers import PairBatch, PairUserBatch
 from mmgraph.models import FREEDOM, MMGCN, VBPR, LightGCN
 from mmgraph.ops import CSR
 
@@ -49,7 +49,7 @@ def bpr(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return -F.logsigmoid((user * positive).sum(1) - (user * negative).sum(1)).mean()
 
 
-def pair_loss(user: Tensor, video: Tensor, batch: PairBatch) -> Tensor:
+def pair_loss(user: Tensor, video: Tensor, batch: PairBatch | PairUserBatch) -> Tensor:
     """BPR over the rows of the batch."""
     return bpr(user[batch.user], video[batch.positive], video[batch.negative[:, 0]])
 
@@ -62,7 +62,7 @@ def half_squares(rows: list[Tensor], batch: PairBatch) -> Tensor:
 class Port(nn.Module):
     """A model of mmgraph's written the plain way."""
 
-    def loss(self, batch: PairBatch) -> dict[str, Tensor]:
+    def loss(self, batch: Any) -> dict[str, Tensor]:
         """Its terms, named as those of the model."""
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class GraphPort(Port):
         return x[: self.users], x[self.users :]
 
     @staticmethod
-    def chosen(batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def chosen(batch: PairBatch | PairUserBatch) -> tuple[Tensor, Tensor]:
         """The batch's users and the videos they chose, each once."""
         return batch.user.unique(), batch.positive.unique()
 

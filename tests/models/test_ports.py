@@ -22,7 +22,8 @@ def made(name):
     case = MODELS[name]
     torch.manual_seed(0)
     graph = case.transform(checkerboard())
-    model = quiet(case.model(graph, embedding_dim=8, **{"l2": 0.1} if "l2" in case.model.arguments() else {}))
+    arguments = case.arguments | ({"l2": 0.1} if "l2" in case.model.arguments() else {})
+    model = quiet(case.model(graph, embedding_dim=8, **arguments))
     with torch.no_grad():  # so that no term is small beside the others
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -34,10 +35,13 @@ def made(name):
 def test_a_port_is_its_model(name, impl):
     case, model, graph = made(name)
     port = quiet(case.plain(copy.deepcopy(model), graph, case.products[impl]))
-    first: Any = next(iter(model.sampler(graph, 4).epoch(0, 0)))
-    drawn = first.negative.shape[1]
-    batch = BATCH._replace(negative=BATCH.negative[:, :drawn])
-    ours, theirs = model.loss(graph, batch), port.loss(batch)
+    batch: Any = next(iter(model.sampler(graph, 4).epoch(0, 0)))
+    if "positive" in batch._fields:
+        batch = batch._replace(**BATCH._replace(negative=BATCH.negative[:, : batch.negative.shape[1]])._asdict())
+    torch.manual_seed(1)
+    ours = model.loss(graph, batch)
+    torch.manual_seed(1)  # what is drawn even without dropout and noise is drawn in one order
+    theirs = port.loss(batch)
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
     torch.stack(list(ours.values())).sum().backward()
     torch.stack(list(theirs.values())).sum().backward()
@@ -46,6 +50,14 @@ def test_a_port_is_its_model(name, impl):
         for module in (model, port)
     ]
     torch.testing.assert_close(total[1], total[0], rtol=1e-3, atol=1e-8)
+
+
+def test_the_denoiser_that_is_run_in_full_draws_the_videos_of_the_one_that_is_not():
+    case, model, graph = made("diffmm")
+    port: Any = case.plain(copy.deepcopy(model), graph, case.products["torch_coo"])
+    generator: Any = port.model.generate["audio"]
+    drawn = generator.draw(graph.seen, torch.ones(graph.num_videos, dtype=torch.bool))
+    torch.testing.assert_close(port.draw(generator.diffusion, graph.seen.dense()), drawn)
 
 
 def test_terms_are_compared_without_noise_and_without_the_model_losing_it():
