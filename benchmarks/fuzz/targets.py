@@ -408,7 +408,6 @@ def loss_targets() -> list[Target]:
             optional=frozenset(),
         ),
         Target("bce", losses.bce, pair),
-        Target("sampled_softmax", losses.sampled_softmax, pair),
         Target(
             "info_nce", losses.info_nce, {"anchor": floats(E, D), "positive": floats(E, D), "temperature": temperature}
         ),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.losses.ranking import scored
-from mmgraph.ops import checks, in_batch_logits, log_q
+from mmgraph.ops import checks, log_q
 from mmgraph.ops.dispatch import autocast_type
 
 if TYPE_CHECKING:
@@ -87,31 +85,6 @@ class _FullSoftmax(torch.autograd.Function):
         return grad_state * grads[0], grad_table * grads[0], None
 
 
-def sampled_softmax(
-    positive: Tensor, negative: Tensor, log_q_positive: Tensor | None = None, log_q_negative: Tensor | None = None
-) -> Tensor:
-    """Softmax over the positive and sampled negatives, corrected for how they were sampled.
-
-    −mean_b ln( e^{s_b} / (e^{s_b} + Σ_n e^{s_bn}) ), s = ŷ − ln q. With logQ it estimates the softmax over all videos
-    when video j is drawn with chance q_j (Bengio and Senécal, 2008, https://doi.org/10.1109/TNN.2007.912312; in
-    recommenders Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996). Uniform q cancels.
-
-    Args:
-        positive: scores of chosen videos, [B] or [B, 1].
-        negative: scores of sampled videos, [B, N]; -inf takes one out.
-        log_q_positive: ln q of the chosen videos, [B] or [B, 1]; no correction when None.
-        log_q_negative: ln q of the sampled ones, broadcastable to [B, N].
-    """
-    positive, negative = scored(positive, negative)
-    positive = positive.reshape(-1, 1)
-    if log_q_positive is not None:
-        positive = positive - log_q_positive.reshape(-1, 1)
-    if log_q_negative is not None:
-        negative = negative - log_q_negative
-    logits = torch.cat([positive, negative], 1)
-    return (logits.logsumexp(1) - logits[:, 0]).mean()
-
-
 def log_mass(
     scores: Tensor, scale: float | Tensor = 1.0, bias: Tensor | float = 0.0, without: Tensor | None = None
 ) -> Tensor:
@@ -152,16 +125,59 @@ class _LogMass(torch.autograd.Function):
         return gains * (share * grads[0].unsqueeze(1)), None, None, None
 
 
-def in_batch_nll(state: Tensor, video: Tensor, videos: Tensor, counts: Tensor | None = None) -> Tensor:
-    """−mean ln softmax of each state's own video among the batch's, with logQ correction where counts are given.
+class SoftmaxSample(NamedTuple):
+    """What a softmax over a sample compares: s = w ŷ + bias, w the sharpness 1/τ, a number or one for each example [B].
+
+    Attributes:
+        positive: scores of the chosen videos, [B].
+        positive_bias: [B].
+        other: scores of the sample, [B, N].
+        bias: [N].
+        without: [B] int64, the column of the sample that is an example's own video; None where there is none.
+    """
+
+    positive: Tensor
+    positive_bias: Tensor
+    other: Tensor
+    bias: Tensor
+    without: Tensor | None
+
+    @classmethod
+    def in_batch(cls, scores: Tensor, positive: Tensor, log_q: Tensor) -> SoftmaxSample:
+        """The batch's videos: each counts as often as the batch names it, and against its own users not at all.
+
+        Args:
+            scores: [B, n], of the videos that the batch names, each once.
+            positive: [B] int64, the column of each example's own video.
+            log_q: to take off each video's scores, [n].
+        """
+        often = torch.zeros_like(scores[0]).scatter_add_(0, positive, torch.ones_like(scores[:, 0]))
+        own = scores.gather(1, positive.unsqueeze(1)).squeeze(1)
+        return cls(own, -log_q[positive], scores, often.log() - log_q, positive)
+
+    def own(self, sharpness: float | Tensor) -> Tensor:
+        """s⁺ [B]."""
+        return self.positive * sharpness + self.positive_bias
+
+    def log_mass(self, sharpness: float | Tensor) -> Tensor:
+        """ln Σ_j e^{s_j} [B] over the sample; -inf where there is none."""
+        return log_mass(self.other, sharpness, self.bias, self.without)
+
+
+def in_batch_nll(state: Tensor, video: Tensor, positive: Tensor, log_q: Tensor | None = None) -> Tensor:
+    """−mean ln softmax of each state's own video among those that the batch chose, by dot products.
 
     Args:
-        state, video: [B, D], row i of one belongs to row i of the other; scores are dot products.
-        videos: which videos the rows are, [B]: one that the batch names twice is not its own negative.
-        counts: how often each video was chosen, [V] (:func:`mmgraph.ops.in_batch_logits`).
+        state: [B, D].
+        video: rows of the batch's videos, each once, [n, D].
+        positive: [B] int64 rows of ``video``: a video that the batch names twice counts twice, and is not its own
+            negative.
+        log_q: correction to take off each video's scores (:func:`in_batch_log_q`), [n].
     """
-    logits = in_batch_logits(state @ video.T, videos, counts)
-    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+    scores = state @ video.T
+    sample = SoftmaxSample.in_batch(scores, positive, scores.new_zeros(len(video)) if log_q is None else log_q)
+    own, mass = sample.own(1.0), sample.log_mass(1.0)
+    return (torch.logaddexp(own, mass) - own).mean()
 
 
 def in_batch_log_q(graph: MultimodalGraph, videos: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ To write one, subclass :class:`Objective`: say what to draw and give the terms.
 
 from __future__ import annotations
 
+from mmgraph.losses.softmax import SoftmaxSample
 from mmgraph.objectives.base import Examples, Objective
 from mmgraph.objectives.pairs import BCE, BPR, CosineContrastive, DrawnPairs, MaxMargin
-from mmgraph.objectives.softmax import FullSoftmax, SampledSoftmax, SoftmaxSample
+from mmgraph.objectives.softmax import FullSoftmax, SampledSoftmax
 from mmgraph.objectives.temperature import AdaptiveTemperature, lambert_w
 from mmgraph.objectives.uniformity import AlignmentUniformity
 

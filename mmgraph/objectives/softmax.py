@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from mmgraph.graph.samplers import Draws
 from mmgraph.losses import softmax_cross_entropy
-from mmgraph.losses.softmax import in_batch_log_q, log_mass
+from mmgraph.losses.softmax import SoftmaxSample, in_batch_log_q
 from mmgraph.objectives.base import Examples, Objective, at_least, needs_rows
 
 if TYPE_CHECKING:
@@ -95,40 +95,11 @@ class SampledSoftmax(Objective):
                 other = other.masked_fill(examples.negative == examples.positive.unsqueeze(1), -torch.inf)
             own = own.squeeze(1)
             return SoftmaxSample(own, torch.zeros_like(own), other, bias, None)
-        scores, positive = head.compare(examples.state, examples.video), examples.positive
-        # a video counts as often as the batch names it, and against its own users not at all
-        bias = torch.zeros_like(scores[0]).scatter_add_(0, positive, torch.ones_like(scores[:, 0])).log()
-        log_q = torch.zeros_like(bias)
+        scores = head.compare(examples.state, examples.video)
+        log_q = torch.zeros_like(scores[0])
         if self.log_q:
-            log_q = in_batch_log_q(graph, examples.rows_of(torch.arange(len(bias), device=bias.device)))
-        own = scores.gather(1, positive.unsqueeze(1)).squeeze(1)
-        return SoftmaxSample(own, -log_q[positive], scores, bias - log_q, positive)
-
-
-class SoftmaxSample(NamedTuple):
-    """What a softmax over a sample compares: s = w ŷ + bias, w the sharpness 1/τ, a number or one for each example [B].
-
-    Attributes:
-        positive: scores of the chosen videos, [B].
-        positive_bias: [B].
-        other: scores of the sample, [B, N].
-        bias: [N].
-        without: [B] int64, the column of the sample that is an example's own video; None where there is none.
-    """
-
-    positive: Tensor
-    positive_bias: Tensor
-    other: Tensor
-    bias: Tensor
-    without: Tensor | None
-
-    def own(self, sharpness: float | Tensor) -> Tensor:
-        """s⁺ [B]."""
-        return self.positive * sharpness + self.positive_bias
-
-    def log_mass(self, sharpness: float | Tensor) -> Tensor:
-        """ln Σ_j e^{s_j} [B] over the sample; -inf where there is none."""
-        return log_mass(self.other, sharpness, self.bias, self.without)
+            log_q = in_batch_log_q(graph, examples.rows_of(torch.arange(len(log_q), device=log_q.device)))
+        return SoftmaxSample.in_batch(scores, examples.positive, log_q)
 
 
 @dataclass(frozen=True)

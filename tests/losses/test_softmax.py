@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmgraph.losses import in_batch_nll, sampled_softmax, softmax, softmax_cross_entropy
+from mmgraph.losses import in_batch_nll, softmax, softmax_cross_entropy
+from mmgraph.objectives import SoftmaxSample
 
 
 def example(rows: int = 600, videos: int = 40, dim: int = 5):
@@ -43,9 +44,10 @@ def test_full_softmax_of_great_scores_is_finite():
 
 def sampled(state, table, target, negative, log_count):
     """As the objective forms it from a sample that the batch shares: the positive is never its own negative."""
-    own = (state * table[target]).sum(1, keepdim=True)
-    other = (state @ table[negative].T - log_count).masked_fill(negative == target.unsqueeze(1), -torch.inf)
-    return sampled_softmax(own, other)
+    own = (state * table[target]).sum(1)
+    other = (state @ table[negative].T).masked_fill(negative == target.unsqueeze(1), -torch.inf)
+    sample = SoftmaxSample(own, torch.zeros_like(own), other, -log_count, None)
+    return (torch.logaddexp(sample.own(1.0), sample.log_mass(1.0)) - own).mean()
 
 
 def test_no_rows_cost_nothing():
@@ -130,12 +132,14 @@ def test_log_mass_of_nothing_is_minus_infinity_and_of_great_scores_exact():
 
 
 def test_in_batch_nll_leaves_out_a_video_that_stands_twice_and_corrects_for_popularity():
-    state, video = torch.randn(3, 4), torch.randn(3, 4)
-    videos, counts = torch.tensor([5, 2, 5]), torch.tensor([1, 1, 3, 1, 1, 9])
-    scores = state @ video.T - counts[videos].log()
+    state, table = torch.randn(3, 4), torch.randn(3, 4, requires_grad=True)
+    positive, log_q = torch.tensor([2, 0, 2]), torch.tensor([0.3, 0.5, 0.9]).log()  # nobody chose video 1
+    scores = (state @ table.T - log_q)[:, positive]  # a column for each row of the batch
     terms = [
         torch.logsumexp(scores[i, keep], 0) - scores[i, i] for i, keep in ((0, [0, 1]), (1, [0, 1, 2]), (2, [1, 2]))
     ]
-    torch.testing.assert_close(in_batch_nll(state, video, videos, counts), torch.stack(terms).mean())
-    plain = in_batch_nll(state, video, torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(plain, F.cross_entropy(state @ video.T, torch.arange(3)))
+    mine, expected = in_batch_nll(state, table, positive, log_q), torch.stack(terms).mean()
+    torch.testing.assert_close(mine, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(x, table) for x in (mine, expected)))
+    plain = in_batch_nll(state, table, torch.arange(3))
+    torch.testing.assert_close(plain, F.cross_entropy(state @ table.T, torch.arange(3)))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmgraph.graph import RowSampler
-from mmgraph.losses import bce, kl_gaussian, multinomial_nll, sampled_softmax
+from mmgraph.losses import bce, kl_gaussian, multinomial_nll
 from mmgraph.models import VGAE, LightGCN, MultVAE
 from mmgraph.nn import GaussianLayer, VAEHead, anneal, product_of_experts, reparameterise
 from mmgraph.train import FitConfig, fit
@@ -58,23 +58,6 @@ def test_bce_by_hand_and_at_a_thousand():
     value = bce(torch.tensor([1.0]), torch.tensor([[2.0]])).item()
     assert value == pytest.approx((math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2, rel=1e-6)
     assert bce(torch.tensor([-1e3]), torch.tensor([[-1e3]])).item() == 500.0
-
-
-def test_sampled_softmax_estimates_the_full_one():
-    torch.manual_seed(0)
-    scores, q = torch.randn(50), torch.rand(50) + 0.1
-    q = q / q.sum()
-    full = -F.log_softmax(scores, 0)[3]
-    drawn = torch.multinomial(q, 200_000, replacement=True)
-    n = len(drawn)
-    # −ln q of a draw among n: ln(n q); the positive is certain, its correction 0
-    value = sampled_softmax(scores[3:4], scores[None, drawn], torch.zeros(1), (n * q[drawn]).log()[None])
-    everything = torch.exp(scores).sum() + torch.exp(scores[3])  # the positive is among the draws as well
-    assert value.item() == pytest.approx((everything.log() - scores[3]).item(), abs=0.02)
-    assert value.item() != pytest.approx(full.item(), abs=1e-4)
-    assert sampled_softmax(torch.zeros(3), torch.zeros(3, 4)).item() == pytest.approx(math.log(5), rel=1e-6)
-    same = sampled_softmax(torch.ones(1), torch.zeros(1, 2), torch.full((1,), 0.7), torch.full((1, 2), 0.7))
-    torch.testing.assert_close(same, sampled_softmax(torch.ones(1), torch.zeros(1, 2)))  # uniform q cancels
 
 
 def test_beta_is_a_function_of_the_step_alone():

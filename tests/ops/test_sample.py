@@ -12,7 +12,6 @@ from mmgraph.ops import (
     Block,
     Negatives,
     Visits,
-    in_batch_logits,
     k_hop,
     log_q,
     negatives,
@@ -68,14 +67,9 @@ def test_a_video_of_weight_zero_is_never_drawn():
     assert drawn.unique().tolist() == [2]
 
 
-def test_log_q_and_in_batch_logits_by_hand():
+def test_log_q_by_hand():
     counts = torch.tensor([1, 3, 0])
     torch.testing.assert_close(log_q(counts, torch.tensor([1, 2])), torch.tensor([0.75, 0.25]).log())
-    logits = in_batch_logits(torch.zeros(3, 3), torch.tensor([0, 1, 0]), counts)
-    quarter, most = -math.log(0.25), -math.log(0.75)
-    truth = torch.tensor([[quarter, most, -torch.inf], [quarter, most, quarter], [-torch.inf, most, quarter]])
-    torch.testing.assert_close(logits, truth)
-    assert in_batch_logits(torch.zeros(2, 2), torch.tensor([0, 1])).tolist() == [[0, 0], [0, 0]]
 
 
 @settings(max_examples=30, deadline=None)

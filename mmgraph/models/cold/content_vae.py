@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, in_batch_nll, kl_gaussian
+from mmgraph.losses.softmax import in_batch_log_q
 from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows, warm_videos
 from mmgraph.models.cold.base import ContentModel, rarity
 from mmgraph.nn.content import ContentInput, Experts, hide_at_random
@@ -147,7 +148,7 @@ class ContentVAE(ContentModel):
         posterior_log_var = self.spread(residual_video).clamp(*LOG_VAR_RANGE)
         here = hide_at_random({m: p[at] for m, p in present.items()}, self.modality_dropout * self.training)
         partial = self.experts({m: v[at] for m, v in x.items()}, here)[0]
-        degree = graph.seen.transpose().degree()
+        degree, log_q = graph.seen.transpose().degree(), in_batch_log_q(graph, video)
         told = (t[video_at] for t in (posterior, posterior_log_var, mean[at], log_var[at]))
         kl = kl_gaussian(*told, weight=1.0 / degree[batch.positive].clamp_min(1))
         beta = anneal(self.step, self.beta, self.anneal_steps)
@@ -155,9 +156,9 @@ class ContentVAE(ContentModel):
         z = reparameterise(posterior, posterior_log_var)
         gap = 1 - F.cosine_similarity(partial, posterior.detach(), dim=1).mean()
         return {
-            "nll": in_batch_nll(query, F.normalize(z[video_at], dim=1), batch.positive, degree),
+            "nll": in_batch_nll(query, F.normalize(z, dim=1), video_at, log_q),
             "kl": beta * kl,
-            "cold": self.cold * in_batch_nll(query, F.normalize(partial[video_at], dim=1), batch.positive, degree),
+            "cold": self.cold * in_batch_nll(query, F.normalize(partial, dim=1), video_at, log_q),
             "align": self.align * gap,
             "l2": self.l2 * embedding_l2(len(batch.user), self.identity[user]),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgraph.ops.sample.negatives import Negatives, in_batch_logits, log_q, negatives
+from mmgraph.ops.sample.negatives import Negatives, log_q, negatives
 from mmgraph.ops.sample.neighbours import Block, k_hop, sample_neighbours
 from mmgraph.ops.sample.walks import Visits, random_walks
 
@@ -10,7 +10,6 @@ __all__ = [
     "Block",
     "Negatives",
     "Visits",
-    "in_batch_logits",
     "k_hop",
     "log_q",
     "negatives",

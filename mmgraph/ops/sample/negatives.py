@@ -1,4 +1,4 @@
-"""Negatives: uniform or by popularity, never a positive; and the correction for in-batch negatives."""
+"""Negatives: uniform or by popularity, never a positive; and the chance of in-batch ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmgraph.ops import checks
 from mmgraph.ops.csr import CSR
 from mmgraph.ops.sample.chance import uniform
 
-__all__ = ["Negatives", "in_batch_logits", "log_q", "negatives"]
+__all__ = ["Negatives", "log_q", "negatives"]
 
 
 class Negatives:
@@ -118,24 +118,3 @@ def log_q(counts: Tensor, videos: Tensor) -> Tensor:
     videos = checks.rows(videos, len(counts), "videos", like=counts, dim=-1)
     wide = counts.clamp(min=1).double()
     return (wide[videos].log() - counts.sum().clamp(min=1).double().log()).float()
-
-
-def in_batch_logits(scores: Tensor, videos: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Logits [B, B] of the in-batch softmax, the positives on the diagonal.
-
-    The other positives of the batch are the negatives. They come in proportion to popularity, so ``log
-    q_j`` is taken off (Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996). A column that
-    holds the same video as the row's positive is no negative: it is set to -inf.
-
-    Args:
-        scores: [B, B], user i against the positive of user j.
-        videos: [B] rows of the positives.
-        counts: [V] training pairs of each video; None leaves the correction out.
-    """
-    videos = checks.rows(videos, None, "videos", like=scores)
-    scores = checks.numbers(scores, (len(videos), len(videos)), "scores", beside="videos")
-    if counts is not None:
-        scores = scores - log_q(counts, videos).to(scores.dtype)
-    same = videos.unsqueeze(0) == videos.unsqueeze(1)
-    same.fill_diagonal_(False)
-    return scores.masked_fill(same, -torch.inf)
