@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mmgraph.nn.eigen import leading_eigenvectors
 from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ class ItemGram(nn.Module):
         self.register_buffer("video_scale", torch.zeros(graph.num_videos))
         self.register_buffer("basis", torch.zeros(graph.num_videos, min(rank, *self.shape)))
 
-    def solve(self, graph: MultimodalGraph, iterations: int = 12) -> None:
-        """Takes the interactions, and the eigenvectors by subspace iteration, the same for every run.
-
-        Halko et al., SIAM Review 2011, https://arxiv.org/abs/0909.4061.
+    def solve(self, graph: MultimodalGraph) -> None:
+        """Takes the interactions, and the eigenvectors by :func:`~mmgraph.nn.eigen.leading_eigenvectors`.
 
         Raises:
             ValueError: a graph of another number of interactions than the one it was made for.
@@ -64,13 +63,10 @@ class ItemGram(nn.Module):
         self.video_scale.copy_(x.transpose().degree().float().clamp_min(1).pow(-self.video_power))
         rank = self.basis.shape[1]
         if rank:
-            width = min(rank + max(32, rank // 8), *self.shape)
-            generator = torch.Generator().manual_seed(0)
-            q = torch.randn(self.shape[1], width, generator=generator).to(self.basis)
-            for _ in range(iterations):
-                q = torch.linalg.qr(self(q)).Q
-            vectors = torch.linalg.eigh(q.T @ self(q)).eigenvectors
-            self.basis.copy_((q @ vectors.flip(1))[:, :rank])
+            width = min(rank + max(32, rank // 4), *self.shape)
+            generator = torch.Generator().manual_seed(0)  # the same for every run
+            start = torch.randn(self.shape[1], width, generator=generator).to(self.basis)
+            self.basis.copy_(leading_eigenvectors(Gram(self.matrix()), start, rank))
 
     def matrix(self) -> CSR:
         """R̃, CSR [U, V]."""
