@@ -83,7 +83,9 @@ class MultVAE(Recommender):
     def loss(self, graph: MultimodalGraph, batch: RowBatch) -> dict[str, Tensor]:
         """``nll`` and ``kl``: together the negative β-ELBO."""
         dropped = F.dropout(F.normalize(batch.row, dim=1), self.dropout, self.training)
-        user = torch.tanh(dropped @ self.weight + self.bias)
+        row, col = dropped.nonzero(as_tuple=True)  # a few in thousands: neither pass needs the dense product
+        kept = CSR.from_edges(row, col, tuple(dropped.shape), dropped[row, col])  # type: ignore[arg-type]
+        user = torch.tanh(spmm(kept, self.weight) + self.bias)
         z, own = self.head.draw(user)
         logits = self.head.compare(z, torch.cat([self.video, self.video_bias], 1))
         return {"nll": multinomial_nll(logits, batch.row), **own}
