@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 import torch
 
+from mmgraph import models
 from mmgraph.data import Dataset, Features, random_split
 from mmgraph.evaluate import EvalConfig
 from mmgraph.experiment import Experiment, prepare
 from mmgraph.graph import FilledFeatures, ScaleFeatures
-from mmgraph.models import MMGCN, VBPR
-from mmgraph.recipes import ml1m
+from mmgraph.models import MMGCN, VBPR, Recommender
+from mmgraph.recipes import ml1m, suites
 from mmgraph.train import FitConfig
 
 
@@ -89,3 +90,10 @@ def test_the_pairs_are_named_apart():
     made = [make() for make in ml1m.PAIRS.values()]
     names = [each.name for base in made for each in (base, ml1m.filled(base))]
     assert len(set(names)) == 8
+
+
+def test_every_multimodal_model_is_in_the_short_suite():
+    offered = {each for each in vars(models).values() if isinstance(each, type) and issubclass(each, Recommender)}
+    here = {each for each in offered if ".multimodal." in each.__module__ and not each.__module__.endswith(".base")}
+    assert here == set(ml1m.EVERY)
+    assert {m.model for m in suites.ml1m().members()} == here

@@ -38,7 +38,31 @@ from mmgraph.graph import (
     UserCoInteraction,
     VideoCoInteraction,
 )
-from mmgraph.models import BM3, FREEDOM, MGCN, MMGCN, Recommender
+from mmgraph.models import (
+    BM3,
+    COHESION,
+    DAMRS,
+    DRAGON,
+    FREEDOM,
+    GRCN,
+    GUME,
+    LATTICE,
+    MENTOR,
+    MGCN,
+    MICRO,
+    MMGCN,
+    MMSSL,
+    MVGAE,
+    PGL,
+    SMORE,
+    VBPR,
+    DiffMM,
+    DualGNN,
+    HeteroMMGCN,
+    LGMRec,
+    Recommender,
+    SLMRec,
+)
 from mmgraph.recipes.source import data_root, feature_store
 from mmgraph.train import FitConfig
 
@@ -143,6 +167,39 @@ def freedom() -> Experiment:
 def mgcn() -> Experiment:
     """MGCN: gates, and a graph of alike films a modality."""
     return masked(MGCN, ("similar_",))
+
+
+# every multimodal model, and what its graph needs
+EVERY: Mapping[type[Recommender], tuple[str, ...]] = {
+    VBPR: (),
+    MMGCN: (),
+    HeteroMMGCN: (),
+    GRCN: (),
+    DualGNN: ("co_watched",),
+    LATTICE: ("similar_",),
+    MICRO: ("similar_",),
+    SLMRec: (),
+    BM3: (),
+    FREEDOM: ("similar_",),
+    MGCN: ("similar_",),
+    DRAGON: ("similar_", "co_watched"),
+    MVGAE: (),
+    LGMRec: (),
+    SMORE: ("similar_", "similar_fused"),
+    PGL: ("similar_",),
+    MENTOR: ("similar_", "co_watched"),
+    COHESION: ("similar_", "co_watched"),
+    GUME: ("similar_", "similar_agree"),
+    MMSSL: (),
+    DiffMM: (),
+    DAMRS: ("similar_", "watched_with"),
+}
+
+
+def short(model: type[Recommender]) -> Experiment:
+    """Two epochs of a model: that it runs where modalities are missing, not how good it is."""
+    fit = FitConfig(learning_rate=2e-3, batch_size=16384, epochs=2)
+    return masked(model, EVERY[model], fit=fit, name=f"ml1m-short-{model.__name__.lower()}")
 
 
 # not VBPR: to it a modality that is missing and zeros are the same by construction

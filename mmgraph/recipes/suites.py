@@ -115,6 +115,13 @@ def masks() -> Suite:
     return Suite(name="masks", experiments=rows, seeds=(0, 1, 2))
 
 
+def ml1m() -> Suite:
+    """Two epochs of every multimodal model on the same films: that each runs, whatever a film lacks."""
+    from mmgraph.recipes import ml1m as recipes
+
+    return Suite(name="ml1m", experiments=tuple(map(recipes.short, recipes.EVERY)), seeds=(0,))
+
+
 def world() -> Suite:
     """The generated world: what each modality brings."""
     from mmgraph.recipes import aigc as recipes
