@@ -55,10 +55,10 @@ def batches(model: Recommender, graph: MultimodalGraph, size: int) -> Iterator[A
 def quiet_terms(made: Any, loss: Callable[[Any], dict[str, Tensor]]) -> dict[str, Tensor]:
     """A model's or a port's terms without dropout and noise, or with the same; not ``l2``, which ports count once a
     mention of a row."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        terms = loss(quiet(copy.deepcopy(made)))
-    return {term: value for term, value in terms.items() if term != "l2"}
+        terms = loss(quiet(copy.deepcopy(made)))  # with gradients: some terms are made of them
+    return {term: value.detach() for term, value in terms.items() if term != "l2"}
 
 
 def stepper(

@@ -51,6 +51,20 @@ class PlainMMSSL(GraphPort):
         """A learned row of each user."""
         return F.normalize(user @ video.T, dim=1)
 
+    def judged(self, real: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's loss with the penalty on its gradient, and the generator's: the network run on whole rows."""
+        critic, fake, share = self.model.critic, learned.detach(), torch.rand(len(real), 1)
+        between = (share * real + (1 - share) * fake).requires_grad_()
+        slope = torch.autograd.grad(critic.scores(between).sum(), between, create_graph=True)[0]
+        penalty = (slope.norm(dim=1) - 1).square().mean()
+        loss = critic.scores(fake).mean() - critic.scores(real).mean() + critic.penalty * penalty
+        for weight in critic.parameters():
+            weight.requires_grad_(False)
+        told = -critic.scores(learned).mean()
+        for weight in critic.parameters():
+            weight.requires_grad_(True)
+        return loss, told
+
     def loss(self, batch: PairBatch) -> dict[str, Tensor]:
         """BPR, both L2 terms, the contrast, and the terms of critic and generator."""
         model, content = self.model, []
@@ -81,8 +95,7 @@ class PlainMMSSL(GraphPort):
         gumbel = -torch.log(-torch.log(torch.rand_like(seen).clamp(1e-8, 1 - 1e-7)))
         real = ((seen + model.noise * gumbel) / model.real_temperature).softmax(1)
         real = F.normalize(real + model.scale * self.taste(user[rows], video).detach(), dim=1)
-        # a network and the gradient of its gradient: there is one way to write it
-        critic, generator = model.critic(real.repeat(len(content), 1), learned)
+        critic, generator = self.judged(real.repeat(len(content), 1), learned)
         squares = torch.stack([x.square().sum() for c in content for x in c]).sum()
         own = [user[batch.user], video[batch.positive], video[batch.negative[:, 0]]]
         return {

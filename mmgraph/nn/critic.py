@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,9 +42,20 @@ class Critic(nn.Module):
             hidden += [nn.Linear(a, b), nn.LeakyReLU(0.2), nn.BatchNorm1d(b), nn.Dropout(p)]
         self.net = nn.Sequential(*hidden, nn.Linear(widths[-1], 1))
 
+    @property
+    def first(self) -> tuple[Tensor, Tensor]:
+        """W_1 [V/4, V] and its bias, which are all that meets whole rows."""
+        layer: Any = self.net[0]
+        return layer.weight, layer.bias
+
     def scores(self, rows: Tensor) -> Tensor:
         """c of rows [n, V], [n]: higher is more like a real one."""
-        return self.scale * torch.sigmoid(self.net(rows)).squeeze(1)
+        return self._rest(F.linear(rows, *self.first))
+
+    def _rest(self, hidden: Tensor, frozen: bool = False) -> Tensor:
+        rest = self.net[1:]
+        held = {name: weight.detach() for name, weight in rest.named_parameters()}
+        return self.scale * torch.sigmoid(functional_call(rest, held, (hidden,)) if frozen else rest(hidden)).squeeze(1)
 
     def forward(self, real: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
         """The critic's loss and the generator's, scalars.
@@ -53,15 +66,50 @@ class Critic(nn.Module):
         Args:
             real, learned: [n, V], as many of one as of the other.
         """
-        real, fake = real.detach(), learned.detach()
+        weight, bias = self.first
+        own, fake = (F.linear(rows.detach(), weight, bias) for rows in (real, learned))
+        return self.compare(own, fake, F.linear(learned, weight.detach(), bias.detach()))
+
+    def compare(self, real: Tensor, fake: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` of rows that are through the first layer, where points between them are between them too.
+
+        Args:
+            real, fake: what :attr:`first` makes of rows without gradient, [n, V/4].
+            learned: what it makes, itself without gradient, of the rows whose gradient is wanted, [n, V/4].
+        """
         share = torch.rand(len(real), 1, dtype=real.dtype, device=real.device)
-        between = (share * real + (1 - share) * fake).requires_grad_()
-        slope = torch.autograd.grad(self.scores(between).sum(), between, create_graph=True)[0]
+        between = share * real + (1 - share) * fake
+        slope = torch.autograd.grad(self._rest(between).sum(), between, create_graph=True)[0] @ self.first[0]
         penalty = (slope.norm(dim=1) - 1).square().mean()
-        critic = self.scores(fake).mean() - self.scores(real).mean() + self.penalty * penalty
-        frozen = {name: weight.detach() for name, weight in self.net.named_parameters()}
-        told = self.scale * torch.sigmoid(functional_call(self.net, frozen, (learned,))).squeeze(1)
-        return critic, -told.mean()
+        critic = self._rest(fake).mean() - self._rest(real).mean() + self.penalty * penalty
+        return critic, -self._rest(learned, frozen=True).mean()
+
+
+class Tastes(NamedTuple):
+    """Rows of a learned relation, n(z_u · z_v) over all videos, [n, V], known by their factors."""
+
+    user: Tensor
+    """z_u, [n, D]."""
+    video: Tensor
+    """z_v, [V, D]."""
+    hidden: Tensor | None = None
+    """Entries that are 0, ones in [n, V]."""
+
+    def detach(self) -> Tastes:
+        """Without gradient."""
+        return Tastes(self.user.detach(), self.video.detach(), self.hidden)
+
+    def dense(self) -> Tensor:
+        """[n, V]."""
+        scores = self.user @ self.video.T
+        return F.normalize(scores if self.hidden is None else scores * (1 - self.hidden), dim=1)
+
+    def through(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """What a linear layer [H, V] makes of them, [n, H]; unless entries are hidden, at the cost of D columns."""
+        if self.hidden is not None:
+            return F.linear(self.dense(), weight, bias)
+        square = (self.user @ (self.video.T @ self.video) * self.user).sum(1, keepdim=True)
+        return F.linear(self.user / square.clamp_min(1e-24).sqrt(), weight @ self.video, bias)
 
 
 def gumbel_rows(rows: Tensor, noise: float, temperature: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmgraph.graph import PairBatch
 from mmgraph.losses import info_nce
 from mmgraph.models import MMSSL
+from mmgraph.nn.critic import Tastes
 from mmgraph.nn.fusion import ModalityAttention
 from mmgraph.testing import twelve_nodes
 from tests.worlds import near
@@ -119,8 +120,12 @@ def test_as_coded_leaves_out_what_never_works_there_and_hides_what_was_seen():
     assert model.attend is None
     assert "contrast" not in model.loss(graph, BATCH)
     assert not model.parts(graph).ids
-    row = model._taste(model.encode(graph), model.encode(graph).video, graph.seen.dense())
-    assert not row[graph.seen.dense() > 0].any()
+    seen = graph.seen.dense()
+    tastes = Tastes(*model.encode(graph), seen)
+    assert not tastes.dense()[seen > 0].any()
+    weight, bias = torch.randn(3, 7), torch.randn(3)
+    for rows in (tastes, tastes._replace(hidden=None)):
+        near(rows.through(weight, bias), F.linear(rows.dense(), weight, bias))
 
 
 def test_the_generator_term_trains_the_projection_and_not_the_critic():

@@ -32,13 +32,21 @@ def test_the_terms_are_differences_of_scores_and_a_penalty_on_the_slope():
     torch.testing.assert_close(judge, critic.scores(learned).mean() - critic.scores(real).mean())
     torch.testing.assert_close(maker, -critic.scores(learned).mean())
     assert bool((critic.scores(real) > 0).all() and (critic.scores(real) < 3).all())
-    # a linear score w·x has the slope ‖w‖ everywhere, so the penalty is (‖w‖ − 1)²
-    critic.penalty, critic.net = 0.5, torch.nn.Linear(8, 1)
-    critic.scores = critic.net.forward  # type: ignore[method-assign]
+    # the slope is that of the whole rows, and the penalty on it trains every layer
+    critic.penalty = 0.5
+    torch.manual_seed(1)
     judge = critic(real, learned)[0]
-    weight = critic.net.weight.norm()
-    expected = critic.net(learned).mean() - critic.net(real).mean() + 0.5 * (weight - 1) ** 2
+    torch.manual_seed(1)
+    share = torch.rand(5, 1)
+    between = (share * real + (1 - share) * learned).requires_grad_()
+    slope = torch.autograd.grad(critic.scores(between).sum(), between, create_graph=True)[0]
+    expected = (
+        critic.scores(learned).mean() - critic.scores(real).mean() + 0.5 * (slope.norm(dim=1) - 1).square().mean()
+    )
     torch.testing.assert_close(judge, expected)
+    weights = list(critic.parameters())
+    for mine, theirs in zip(torch.autograd.grad(judge, weights), torch.autograd.grad(expected, weights), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_training_makes_it_tell_real_from_learned():

@@ -12,7 +12,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, WithIds
-from mmgraph.nn.critic import Critic, gumbel_rows
+from mmgraph.nn.critic import Critic, Tastes, gumbel_rows
 from mmgraph.nn.fusion import ModalityAttention, user_presence
 from mmgraph.nn.item_graph import nearest_pairs
 from mmgraph.nn.projection import projections
@@ -145,13 +145,12 @@ class MMSSL(WithIds):
             each = [info_nce(a, b, self.temperature, intra=True) for a, b in pairs]
             terms["contrast"] = self.contrast * torch.stack(each).sum()
         seen = graph.seen.select(users)[0].dense().clamp(max=1)  # type: ignore[arg-type]
-        learned = [self._taste(rows.of(*c), c.video, seen) for c in parts.content.values()]
+        hidden, weights = seen if self.as_coded else None, self.critic.first
+        tastes = [Tastes(rows.of_users(c.user), c.video, hidden) for c in parts.content.values()]
         real = gumbel_rows(seen, self.noise, self.real_temperature)
-        real = F.normalize(real + self.scale * self._taste(emb, parts.final.video, seen).detach(), dim=1)
-        critic, generator = self.critic(real.repeat(len(learned), 1), torch.cat(learned))
+        own = Tastes(emb.user, parts.final.video, hidden).detach().dense()
+        real = F.linear(F.normalize(real + self.scale * own, dim=1), *weights).repeat(len(tastes), 1)
+        fake = torch.cat([taste.detach().through(*weights) for taste in tastes])
+        learned = torch.cat([taste.through(*(w.detach() for w in weights)) for taste in tastes])
+        critic, generator = self.critic.compare(real, fake, learned)
         return {**terms, "critic": critic, "generator": self.generator * generator}
-
-    def _taste(self, some: Embeddings, video: Tensor, seen: Tensor) -> Tensor:
-        """n(z_u · z_v), [B, V]."""
-        scores = some.user @ video.T
-        return F.normalize(scores * (1 - seen) if self.as_coded else scores, dim=1)
