@@ -136,7 +136,7 @@ def masked(model: type[Recommender], needs: Sequence[str] = (), **fields: Any) -
         "model": model,
         "model_args": args,
         "transforms": transforms,
-        "fit": FitConfig(learning_rate=2e-3, batch_size=4096, epochs=60, eval_every=3, patience=3),
+        "fit": FitConfig(learning_rate=5e-3, batch_size=16384, epochs=40, eval_every=2, patience=2),
         "evaluate": EvalConfig(k=(10, 20), groups=("all",), auc=False),
     }
     return Experiment(**base | fields)
