@@ -34,6 +34,23 @@ class FeatureLinear(nn.Linear):
         return super().forward(input)
 
 
+class SkipTower(nn.Sequential):
+    """x + W₂ σ(W₁ x + b₁) + b₂: a tower over rows that are of use as they are.
+
+    Args:
+        width: of x.
+        hidden: of the layer between.
+        activation: σ.
+    """
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__(nn.Linear(width, hidden), activation, nn.Linear(hidden, width))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., width] of x [..., width]."""
+        return input + super().forward(input)
+
+
 def expect_width(modality: str, values: Tensor, width: int) -> None:
     """Refuses features [..., D] of another width than a model was made for.
 

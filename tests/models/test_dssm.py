@@ -11,6 +11,11 @@ from mmgraph.models import DSSM
 from tests.worlds import twelve_nodes
 
 
+def tower(layers, x):
+    """x + MLP(x)."""
+    return x + layers[2](torch.relu(layers[0](x)))
+
+
 def test_towers_read_ids_content_and_the_mean_of_what_was_watched():
     graph = twelve_nodes()
     torch.manual_seed(0)
@@ -24,10 +29,10 @@ def test_towers_read_ids_content_and_the_mean_of_what_was_watched():
             if feature.present[v]:
                 x = x + model.project[m](feature.values[v])
         inputs.append(x)
-        torch.testing.assert_close(emb.video[v], x + model.video_tower(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(emb.video[v], tower(model.video_tower, x), atol=1e-5, rtol=1e-5)
     for u, watched in enumerate([[0, 1, 2], [1, 3], [2, 4], [0, 4, 5], []]):
         x = model.user[u] + (sum(inputs[v] for v in watched) / len(watched) if watched else 0)
-        torch.testing.assert_close(emb.user[u], x + model.user_tower(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(emb.user[u], tower(model.user_tower, x), atol=1e-5, rtol=1e-5)
 
 
 def test_the_softmax_corrects_for_how_often_a_video_is_drawn():
@@ -39,7 +44,7 @@ def test_the_softmax_corrects_for_how_often_a_video_is_drawn():
     content = model._content(graph)
     own = torch.stack([model.user[0] + (content[0] + content[2]) / 2, model.user[2] + (content[4]) / 1])
     emb = model.encode(graph)
-    users = own + model.user_tower(own)
+    users = tower(model.user_tower, own)
     scores = [[torch.cosine_similarity(u, emb.video[v], dim=0) / 0.5 for v in (1, 2)] for u in users]
     drawn = [math.log(2), math.log(2)]  # videos 1 and 2 have 2 interactions each; a constant cancels
     loss = 0.0

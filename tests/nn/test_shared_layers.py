@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from mmgraph.models import ContentMean, Embeddings, MultVAE, People, Rows
+from mmgraph.graph import PairBatch
+from mmgraph.models import ContentMean, Embeddings, MultVAE, People, Rows, batch_rows
+from mmgraph.models.clicks import ReadsClicks, row_a_pair
 from mmgraph.models.closed.linear import ridge_map, sparse_clicks
 from mmgraph.models.collaborative.contrastive import contrast_with_all
 from mmgraph.nn.content import hide_at_random
 from mmgraph.nn.fusion import from_alike, like_minded, node_presence, present_weights
 from mmgraph.nn.profile import clicks_of_some
+from mmgraph.nn.projection import SkipTower
 from mmgraph.nn.propagation import clicks_among_nodes, last_layer, layer_sum
+from mmgraph.nn.tables import normal_table, xavier_table
 from mmgraph.nn.vae import log_var_layer
 from mmgraph.testing import alike, twelve_nodes
 
@@ -23,6 +28,47 @@ def test_layers_are_powers_of_the_matrix():
     torch.testing.assert_close(last_layer(a, x, 2), dense @ dense @ x)
     torch.testing.assert_close(last_layer(a, x, 2, rows), (dense @ dense @ x)[rows])
     torch.testing.assert_close(last_layer(a, x, 0), x)
+
+
+def test_tables_begin_as_their_names_say_from_the_numbers_that_torch_draws():
+    torch.manual_seed(0)
+    made = normal_table(400, 50, std=0.2), xavier_table(400, 50), xavier_table(400, 50, normal=True)
+    torch.manual_seed(0)
+    torch.testing.assert_close(made[0].data, 0.2 * torch.randn(400, 50))
+    torch.testing.assert_close(made[1].data, (2 * torch.rand(400, 50) - 1) * (6 / 450) ** 0.5)
+    for table, std in zip(made, (0.2, (2 / 450) ** 0.5, (2 / 450) ** 0.5), strict=True):
+        assert table.requires_grad
+        assert table.std().item() == pytest.approx(std, rel=0.02)
+    assert made[1].abs().max() <= (6 / 450) ** 0.5 < made[2].abs().max()
+
+
+def test_a_skip_tower_is_what_it_reads_plus_its_layers():
+    tower = SkipTower(3, 5, nn.ReLU())
+    x = torch.randn(4, 3)
+    hidden = torch.relu(x @ tower[0].weight.T + tower[0].bias)
+    torch.testing.assert_close(tower(x), x + hidden @ tower[2].weight.T + tower[2].bias)
+    assert list(tower.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_what_reads_clicks_says_who_came_later_from_them_alone():
+    graph = twelve_nodes()
+    model = MultVAE(graph, embedding_dim=4, hidden=6).eval()
+    clicks = graph.seen.select(torch.tensor([3, 0]))[0]
+    later = model.fold_in(graph, People(clicks=clicks))
+    torch.testing.assert_close(later.user, model.encode(graph, Rows(torch.tensor([3, 0]))).user)
+    assert not later.user.requires_grad
+    with pytest.raises(ValueError, match="MultVAE reads clicks"):
+        model.fold_in(graph, People(features=torch.zeros(2, 3)))
+    with pytest.raises(NotImplementedError, match="ReadsClicks has no of_clicks"):
+        ReadsClicks().fold_in(graph, People(clicks=clicks))
+
+
+def test_a_row_a_pair_keeps_the_videos():
+    batch = PairBatch(torch.tensor([7, 2, 7]), torch.tensor([5, 5, 1]), torch.tensor([[1], [9], [5]]))
+    rows, at = row_a_pair(batch, *batch_rows(batch))
+    assert rows.user.tolist() == [7, 2, 7]
+    assert at.user.tolist() == [0, 1, 2]
+    assert rows.video[at.candidates].tolist() == batch.candidates.tolist() == [[5, 1], [5, 9], [1, 5]]
 
 
 def test_clicks_with_loops_count_a_node_among_its_neighbours():

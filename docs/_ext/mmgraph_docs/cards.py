@@ -18,7 +18,8 @@ from mmgraph.models import Recommender
 SHARED = ("mmgraph.nn", "mmgraph.losses", "mmgraph.ops", "mmgraph.models")
 # what every model is written with, and no part of any
 PLUMBING = {"Recommender", "Embeddings", "Rows", "ALL", "ByColumns", "People", "CSR", "Norm", "Head", "BLOCK"}
-PLUMBING |= {"batch_rows", "chosen_modalities", "Need", "dense_bytes", "Common", "Multimodal"}
+PLUMBING |= {"batch_rows", "chosen_modalities", "Need", "dense_bytes", "Common", "Multimodal", "distinct"}
+PLUMBING |= {"Content", "Tables", "ClosedForm", "normal_table", "xavier_table"}
 FAMILIES = {
     "closed": "In closed form, or solved",
     "cold": "For videos nobody has seen",

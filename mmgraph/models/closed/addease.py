@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmgraph.models.base import chosen_modalities
-from mmgraph.models.closed.ease import EASE, feature_rows, invert_
+from mmgraph.models.closed.ease import EASE, feature_rows, item_weights_
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -47,9 +47,5 @@ class AddEASE(EASE):
         """Two inverses of [V, V]."""
         super().solve(graph)
         features = feature_rows({m: graph.features(m) for m in self.chosen}).to(self.weight)
-        content = features @ features.T
-        content.diagonal().add_(self.feature_reg)
-        invert_(content)
-        content.div_(-content.diagonal().clone())
-        content.fill_diagonal_(0)
+        content = item_weights_(features @ features.T, self.feature_reg)
         self.weight.mul_(1 - self.alpha).add_(content, alpha=self.alpha)

@@ -43,12 +43,7 @@ class EASE(LinearItemModel):
     weight: Tensor
 
     def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        reg: float = 100.0,
-        features: Sequence[str] = (),
-        feature_weight: float = 1.0,
+        self, graph: MultimodalGraph, *, reg: float = 100.0, features: Sequence[str] = (), feature_weight: float = 1.0
     ) -> None:
         super().__init__(graph)
         self.reg, self.modalities, self.feature_weight = reg, list(features), feature_weight
@@ -69,10 +64,7 @@ class EASE(LinearItemModel):
             for start in range(0, len(gram), BLOCK):
                 at = slice(start, start + BLOCK)
                 gram[at] += features[at] @ features.T
-        gram.diagonal().add_(self.reg)
-        invert_(gram)
-        gram.div_(-gram.diagonal().clone())
-        gram.fill_diagonal_(0)
+        item_weights_(gram, self.reg)
         self.solved.fill_(True)
 
     def videos(self) -> Tensor:
@@ -86,6 +78,18 @@ class EASE(LinearItemModel):
         else:
             scores = emb.user[users] @ emb.video.T
         return scores if videos is None else scores.gather(1, videos)
+
+
+def item_weights_(gram: Tensor, reg: float) -> Tensor:
+    """EASE's B of XᵀX [V, V], in its own memory: −P/diag P, P = (XᵀX + λI)^-1, and a diagonal of zeros.
+
+    Raises:
+        ValueError: λ so small that XᵀX + λI cannot be inverted.
+    """
+    gram.diagonal().add_(reg)
+    invert_(gram)
+    gram.div_(-gram.diagonal().clone())
+    return gram.fill_diagonal_(0)
 
 
 def invert_(matrix: Tensor) -> Tensor:

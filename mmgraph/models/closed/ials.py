@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmgraph.models.base import ALL, Embeddings, Recommender, Rows
+from mmgraph.models.base import ALL, Embeddings, Rows
+from mmgraph.models.closed.base import ClosedForm
 from mmgraph.models.closed.linear import interaction_matrix
 from mmgraph.ops import CSR, spmm
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BLOCK = 2**20  # edges whose two rows are gathered at once
 
 
-class IALS(Recommender):
+class IALS(ClosedForm):
     """iALS: squared loss on what was watched and, weighted by α₀, on everything; solved a side at a time.
 
     Hu et al., "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, in the form of Rendle et al.,
@@ -38,10 +39,8 @@ class IALS(Recommender):
         seed: of the first videos.
     """
 
-    closed_form = True
     user: Tensor
     video: Tensor
-    solved: Tensor
 
     def __init__(
         self,
@@ -60,12 +59,6 @@ class IALS(Recommender):
         self.sweeps, self.steps, self.seed = sweeps, steps, seed
         self.register_buffer("user", torch.zeros(graph.num_users, embedding_dim))
         self.register_buffer("video", torch.zeros(graph.num_videos, embedding_dim))
-        self.register_buffer("solved", torch.zeros((), dtype=torch.bool))
-
-    @property
-    def fitted(self) -> bool:
-        """Whether :meth:`solve` has run."""
-        return bool(self.solved)
 
     def solve(self, graph: MultimodalGraph) -> None:
         """``sweeps`` times the users, then the videos."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows
+from mmgraph.models.base import ALL, Embeddings, People, Rows
+from mmgraph.models.closed.base import ClosedForm
 from mmgraph.models.fold_in import profile_rows
 from mmgraph.ops import CSR
 
@@ -17,24 +18,15 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class LinearItemModel(Recommender):
+class LinearItemModel(ClosedForm):
     """Scores X W: a user's row of interactions times a video-to-video matrix. Base of ItemKNN and EASE.
 
     ``encode`` gives user = X, a :class:`mmgraph.ops.CSR` [U, V] of ones (its rows, dense, where rows are asked for), so
     that memory is that of the interactions and not U · V.
     """
 
-    closed_form = True
-    solved: Tensor
-
     def __init__(self, graph: MultimodalGraph) -> None:
         super().__init__()
-        self.register_buffer("solved", torch.zeros((), dtype=torch.bool))
-
-    @property
-    def fitted(self) -> bool:
-        """Whether :meth:`solve` has run."""
-        return bool(self.solved)
 
     def videos(self) -> Tensor | CSR:
         """Wᵀ, what a video's row is: [V, V]."""

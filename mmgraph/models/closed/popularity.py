@@ -7,37 +7,30 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows
+from mmgraph.models.base import ALL, Embeddings, People, Rows
+from mmgraph.models.closed.base import ClosedForm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class Popularity(Recommender):
+class Popularity(ClosedForm):
     """Every user gets the most interacted videos: ŷ_uv = number of interactions of v in the graph.
 
     Args:
         graph: gives V.
     """
 
-    closed_form = True
     count: Tensor
-    solved: Tensor
 
     def __init__(self, graph: MultimodalGraph) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros(graph.num_videos))
-        self.register_buffer("solved", torch.zeros((), dtype=torch.bool))
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Counts."""
         self.count.copy_(torch.bincount(graph.interactions()[1], minlength=graph.num_videos))
         self.solved.fill_(True)
-
-    @property
-    def fitted(self) -> bool:
-        """Whether :meth:`solve` has run."""
-        return bool(self.solved)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, 1] of ones, video [V, 1] of counts."""

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import Tensor, nn
 
-from mmgraph.models.base import Recommender
+from mmgraph.graph.samplers import PairBatch
+from mmgraph.losses import embedding_l2
+from mmgraph.models.base import Recommender, Rows
 from mmgraph.nn.content import ContentInput
+from mmgraph.nn.tables import normal_table
+from mmgraph.objectives import Objective
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
+
+
+class Content(TypedDict, total=False):
+    """The arguments of :class:`ContentModel`, which its models take too and hand on."""
+
+    modalities: Sequence[str] | None
+    weights: Mapping[str, float] | None
+    whiten: Sequence[str]
+
+
+class Tables(TypedDict, total=False):
+    """The same of :class:`ContentTables`."""
+
+    embedding_dim: int
+    l2: float
+    modalities: Sequence[str] | None
 
 
 class ContentModel(Recommender):
@@ -18,10 +39,56 @@ class ContentModel(Recommender):
 
     A video without an edge in the graph (cold) gets the row that :meth:`embed` gives; the others may have more. So
     ``graph.with_videos`` followed by ``encode`` ranks new videos, and ``ColdStart`` does it without a graph.
+
+    Args:
+        graph: gives the features' widths, statistics and principal axes.
+        objective: one other than BPR.
+        modalities: which to read; all by default.
+        weights: modality -> factor on its input; 1 where left out.
+        whiten: modalities to whiten (:class:`mmgraph.nn.ContentInput`).
     """
 
     embeds_content = True
-    content: ContentInput
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        objective: Objective | None = None,
+        *,
+        modalities: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        whiten: Sequence[str] = (),
+    ) -> None:
+        super().__init__(objective=objective)
+        self.content = ContentInput(graph, modalities, weights, whiten)
+
+
+class ContentTables(ContentModel):
+    """The same beside a table of users and one of videos.
+
+    Args:
+        graph, objective, modalities: as :class:`ContentModel`.
+        embedding_dim: D.
+        l2: weight of ½‖the batch's rows of the tables‖² / B.
+    """
+
+    def __init__(
+        self,
+        graph: MultimodalGraph,
+        objective: Objective | None = None,
+        *,
+        embedding_dim: int = 64,
+        l2: float = 1e-4,
+        modalities: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(graph, objective, modalities=modalities)
+        self.dim, self.l2 = embedding_dim, l2
+        self.user = normal_table(graph.num_users, embedding_dim)
+        self.video = normal_table(graph.num_videos, embedding_dim)
+
+    def penalty(self, batch: PairBatch, rows: Rows) -> Tensor:
+        """The L2 term of a batch and its rows."""
+        return self.l2 * embedding_l2(len(batch.user), *rows.of(self.user, self.video))
 
 
 def rarity(graph: MultimodalGraph, power: float) -> Tensor:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2, info_nce
+from mmgraph.losses import info_nce
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows, pad_rows, warm_videos
-from mmgraph.models.cold.base import ContentModel, small_linear
-from mmgraph.nn.content import ContentInput
+from mmgraph.models.cold.base import ContentTables, Tables, small_linear
 from mmgraph.objectives import Objective, SampledSoftmax
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class CLCRec(ContentModel):
+class CLCRec(ContentTables):
     """Contrastive cold start: a content encoder that agrees with the collaborative embedding of its video.
 
     Wei et al., "Contrastive Learning for Cold-Start Recommendation", ACM MM 2021, https://arxiv.org/abs/2107.05315.
@@ -34,14 +33,11 @@ class CLCRec(ContentModel):
     in both), weighs the two λ and 1 − λ (here 1 and λ), and its L2 is on all of a batch's rows, mentions counted.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``l2``, ``modalities``: as :class:`ContentTables`.
         hidden: width of the encoder's middle layer.
         temperature: τ of both contrasts.
         mix: ρ.
         align: λ.
-        l2: weight of the L2 of the batch's table rows.
-        modalities: which to read; all by default.
         objective: of the first contrast; the in-batch softmax under τ by default.
     """
 
@@ -49,22 +45,17 @@ class CLCRec(ContentModel):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         hidden: int = 256,
         temperature: float = 0.2,
         mix: float = 0.5,
         align: float = 0.5,
-        l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
         objective: Objective | None = None,
+        **more: Unpack[Tables],
     ) -> None:
-        super().__init__(objective=objective or SampledSoftmax(temperature=temperature))
-        self.content = ContentInput(graph, modalities)
-        self.temperature, self.mix, self.align, self.l2 = temperature, mix, align, l2
-        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
+        super().__init__(graph, objective or SampledSoftmax(temperature=temperature), **more)
+        self.temperature, self.mix, self.align = temperature, mix, align
         self.encoder = nn.Sequential(
-            nn.Linear(sum(self.content.dims.values()), hidden), nn.LeakyReLU(), small_linear(hidden, embedding_dim)
+            nn.Linear(sum(self.content.dims.values()), hidden), nn.LeakyReLU(), small_linear(hidden, self.dim)
         )
 
     def embed(self, features: Mapping[str, Features]) -> Tensor:
@@ -83,12 +74,13 @@ class CLCRec(ContentModel):
         rows, at = batch_rows(batch, self.objective)
         own, content = rows.of_videos(self.video), self._encode_content(self.content.of(graph, rows.video)[0])
         swap = torch.rand(len(own), 1, device=own.device) < self.mix
-        user = rows.of_users(self.user)
-        emb = Embeddings(F.normalize(user, dim=1), F.normalize(torch.where(swap, content, own), dim=1))
+        emb = Embeddings(
+            F.normalize(rows.of_users(self.user), dim=1), F.normalize(torch.where(swap, content, own), dim=1)
+        )
         terms = self.ranking_loss(graph, emb, rows, at)
         chosen = torch.unique(at.positive)
         align = self.align * info_nce(own[chosen], content[chosen], self.temperature)
-        return {**terms, "align": align, "l2": self.l2 * embedding_l2(len(batch.user), user, own)}
+        return {**terms, "align": align, "l2": self.penalty(batch, rows)}
 
     def _encode_content(self, x: Mapping[str, Tensor]) -> Tensor:
         return self.encoder(torch.cat(list(x.values()), 1))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.models.base import ALL, Embeddings, People, Rows
-from mmgraph.models.cold.base import ContentModel, rarity
-from mmgraph.nn.content import ContentInput
+from mmgraph.models.base import ALL, Embeddings, Rows
+from mmgraph.models.clicks import ReadsClicks
+from mmgraph.models.closed.base import ClosedForm
+from mmgraph.models.cold.base import Content, ContentModel, rarity
 from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class ContentMean(ContentModel):
+class ContentMean(ReadsClicks, ClosedForm, ContentModel):
     """Content mean: a user is the mean of the watched videos' content, ranked by cosine. No training.
 
     x_v = the modalities of v side by side, each standardised by column and of unit norm times its weight;
@@ -27,38 +28,18 @@ class ContentMean(ContentModel):
     everybody watched say less about a user.
 
     Args:
-        graph: gives the features' widths.
-        modalities: which to use; all by default.
-        weights: modality -> weight; 1 where left out.
-        whiten: modalities to whiten before that (:class:`mmgraph.nn.ContentInput`).
+        graph, more: ``modalities``, ``weights``, ``whiten``: as :class:`ContentModel`.
         power: α.
     """
 
-    closed_form = True
-    solved: Tensor
-
-    def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        modalities: Sequence[str] | None = None,
-        weights: Mapping[str, float] | None = None,
-        whiten: Sequence[str] = (),
-        power: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.content, self.power = ContentInput(graph, modalities, weights, whiten), power
-        self.register_buffer("solved", torch.zeros((), dtype=torch.bool))
+    def __init__(self, graph: MultimodalGraph, *, power: float = 0.0, **more: Unpack[Content]) -> None:
+        super().__init__(graph, **more)
+        self.power = power
 
     def solve(self, graph: MultimodalGraph) -> None:
         """Takes the features' means and deviations from the graph."""
         self.content.fit(graph)
         self.solved.fill_(True)
-
-    @property
-    def fitted(self) -> bool:
-        """Whether :meth:`solve` has run."""
-        return bool(self.solved)
 
     def embed(self, features: Mapping[str, Features]) -> Tensor:
         """Unit rows [n, ΣD_m]."""
@@ -72,14 +53,8 @@ class ContentMean(ContentModel):
     def _profile(self, graph: MultimodalGraph, clicks: CSR, video: Tensor, rows: Tensor | None = None) -> Tensor:
         return F.normalize(spmm(clicks, video * rarity(graph, self.power), rows=rows), dim=1)
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The mean of the content that people clicked.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        clicks = people.clicks_for(self, graph.num_videos)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The mean of the content that people clicked."""
         video = self._join(self.content.of(graph)[0])
         return Embeddings(self._profile(graph, clicks, video), video)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +12,21 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, in_batch_nll, kl_gaussian
 from mmgraph.losses.softmax import in_batch_log_q
-from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows, warm_videos
-from mmgraph.models.cold.base import ContentModel, rarity
-from mmgraph.nn.content import ContentInput, Experts, hide_at_random
+from mmgraph.models.base import ALL, Embeddings, Rows, pad_rows, warm_videos
+from mmgraph.models.clicks import ReadsClicks
+from mmgraph.models.cold.base import Content, ContentModel, rarity
+from mmgraph.nn.content import Experts, hide_at_random
 from mmgraph.nn.profile import clicks_of_some
+from mmgraph.nn.tables import normal_table
 from mmgraph.nn.vae import LOG_VAR_RANGE, anneal, log_var_layer, reparameterise
-from mmgraph.ops import propagate, spmm
+from mmgraph.ops import CSR, propagate, spmm
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Features
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class ContentVAE(ContentModel):
+class ContentVAE(ReadsClicks, ContentModel):
     """Cold start by a conditional VAE: q(z | x) from who watched a video, p(z | g) from what it is made of.
 
     - prior p(z | g): a product of Gaussian experts, one a modality (generation metadata, text, picture, sound …),
@@ -47,11 +49,8 @@ class ContentVAE(ContentModel):
     encoder.
 
     Args:
-        graph: gives U, V, the features' widths, statistics and principal axes.
+        graph, more: ``modalities``, ``weights``, ``whiten``: as :class:`ContentModel`.
         embedding_dim: D, width of z.
-        modalities: which to read; all by default.
-        weights: modality -> factor on its input; 1 where left out.
-        whiten: modalities to whiten (:class:`mmgraph.nn.ContentInput`).
         num_layers: of the propagation behind r.
         power: α.
         temperature: τ.
@@ -70,9 +69,6 @@ class ContentVAE(ContentModel):
         graph: MultimodalGraph,
         *,
         embedding_dim: int = 64,
-        modalities: Sequence[str] | None = None,
-        weights: Mapping[str, float] | None = None,
-        whiten: Sequence[str] = (),
         num_layers: int = 1,
         power: float = 0.5,
         temperature: float = 0.2,
@@ -82,14 +78,14 @@ class ContentVAE(ContentModel):
         align: float = 0.1,
         modality_dropout: float = 0.3,
         l2: float = 1e-4,
+        **more: Unpack[Content],
     ) -> None:
-        super().__init__()
-        self.content = ContentInput(graph, modalities, weights, whiten)
+        super().__init__(graph, **more)
         self.experts = Experts(graph, self.content, embedding_dim)
         self.num_layers, self.power, self.temperature, self.beta = num_layers, power, temperature, beta
         self.cold, self.align, self.l2, self.anneal_steps = cold, align, l2, anneal_steps
         self.modality_dropout = modality_dropout
-        self.identity = nn.Parameter(0.1 * torch.randn(graph.num_users + graph.num_videos, embedding_dim))
+        self.identity = normal_table(graph.num_users + graph.num_videos, embedding_dim)
         self.spread = log_var_layer(embedding_dim)
         self.map = nn.Parameter(torch.eye(embedding_dim))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -109,14 +105,8 @@ class ContentVAE(ContentModel):
         watched = spmm(graph.seen, mean * rarity(graph, self.power), rows=rows.user)
         return Embeddings(self._user(watched, residual.user), F.normalize(rows.of_videos(mean) + residual.video, dim=1))
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The profile of what people clicked, without an id.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        clicks = people.clicks_for(self, graph.num_videos)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The profile of what people clicked, without an id."""
         mean = self.experts(*self.content.of(graph))[0]
         user = self._user(spmm(clicks, mean * rarity(graph, self.power)), mean.new_zeros(()))
         return Embeddings(user, self.encode(graph).video)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, People, Rows, batch_rows, pad_rows, warm_videos
-from mmgraph.models.cold.base import ContentModel, small_linear
-from mmgraph.nn.content import ContentInput
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows, pad_rows, warm_videos
+from mmgraph.models.clicks import ReadsClicks, row_a_pair
+from mmgraph.models.cold.base import ContentTables, Tables, small_linear
 from mmgraph.nn.profile import profile_mean
+from mmgraph.nn.projection import SkipTower
 from mmgraph.objectives import Objective
+from mmgraph.ops import CSR
 
 if TYPE_CHECKING:
     from mmgraph.data.dataset import Features
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class DropoutNet(ContentModel):
+class DropoutNet(ReadsClicks, ContentTables):
     """DropoutNet: one network reads id and content, and in training the id is often missing.
 
     Volkovs et al., "DropoutNet: Addressing Cold Start in Recommender Systems", NeurIPS 2017,
@@ -32,12 +33,9 @@ class DropoutNet(ContentModel):
     here the ids are learned along, by BPR.
 
     Args:
-        graph: gives U, V and the features' widths.
-        embedding_dim: D.
+        graph, more: ``embedding_dim``, ``l2``, ``modalities``: as :class:`ContentTables`.
         hidden: width of each MLP.
         dropout: share of users and of videos whose id is dropped.
-        l2: weight of the L2 of the batch's id rows.
-        modalities: which to read; all by default.
         objective: one other than BPR.
     """
 
@@ -45,31 +43,27 @@ class DropoutNet(ContentModel):
         self,
         graph: MultimodalGraph,
         *,
-        embedding_dim: int = 64,
         hidden: int = 128,
         dropout: float = 0.5,
-        l2: float = 1e-4,
-        modalities: Sequence[str] | None = None,
         objective: Objective | None = None,
+        **more: Unpack[Tables],
     ) -> None:
-        super().__init__(objective=objective)
-        self.content, self.dropout, self.l2 = ContentInput(graph, modalities), dropout, l2
-        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
-        self.project = nn.ModuleDict({m: small_linear(d, embedding_dim) for m, d in self.content.dims.items()})
-        self.user_net = _tower(embedding_dim, hidden)
-        self.video_net = _tower(embedding_dim, hidden)
+        super().__init__(graph, objective, **more)
+        self.dropout = dropout
+        self.project = nn.ModuleDict({m: small_linear(d, self.dim) for m, d in self.content.dims.items()})
+        self.user_net = SkipTower(self.dim, hidden, nn.LeakyReLU())
+        self.video_net = SkipTower(self.dim, hidden, nn.LeakyReLU())
 
     def embed(self, features: Mapping[str, Features]) -> Tensor:
         """Rows [n, D] from content, ids missing."""
-        return self._video(self._project(self.content(features)[0]))
+        return self.video_net(self._project(self.content(features)[0]))
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """user [U, D], video [V, D], or rows of them; a cold video has no id."""
         content = self._project(self.content.of(graph)[0])
         user = rows.of_users(self.user) + profile_mean(graph.seen, content, rows.user)
         video = rows.of_videos(self._ids(graph)) + rows.of_videos(content)
-        return Embeddings(self._user(user), self._video(video))
+        return Embeddings(self.user_net(user), self.video_net(video))
 
     def _ids(self, graph: MultimodalGraph) -> Tensor:
         return pad_rows(self.video, graph.num_videos) * warm_videos(graph).unsqueeze(1)
@@ -82,11 +76,9 @@ class DropoutNet(ContentModel):
         watched = profile_mean(graph.seen, content, batch.user, without=batch.positive)
         user = F.embedding(at.user, self._drop(rows.of_users(self.user))) + watched
         video = self._drop(rows.of_videos(self._ids(graph))) + rows.of_videos(content)
-        emb = Embeddings(self._user(user), self._video(video))
-        each = torch.arange(len(batch.user), device=batch.user.device)
-        terms = self.ranking_loss(graph, emb, Rows(batch.user, rows.video), at._replace(user=each))
-        l2 = embedding_l2(len(batch.user), *rows.of(self.user, self.video))
-        return {**terms, "l2": self.l2 * l2}
+        emb = Embeddings(self.user_net(user), self.video_net(video))
+        terms = self.ranking_loss(graph, emb, *row_a_pair(batch, rows, at))
+        return {**terms, "l2": self.penalty(batch, rows)}
 
     def _drop(self, ids: Tensor) -> Tensor:
         """Ids of which a random share is missing, in training."""
@@ -94,26 +86,10 @@ class DropoutNet(ContentModel):
             return ids
         return ids * (torch.rand(len(ids), 1, device=ids.device) >= self.dropout)
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The user network without an id, from clicks.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        clicks = people.clicks_for(self, graph.num_videos)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The user network without an id."""
         watched = profile_mean(clicks, self._project(self.content.of(graph)[0]))
-        return Embeddings(self._user(watched), self.encode(graph).video)
+        return Embeddings(self.user_net(watched), self.encode(graph).video)
 
     def _project(self, x: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.project[m](v) for m, v in x.items()]).sum(0)
-
-    def _user(self, state: Tensor) -> Tensor:
-        return state + self.user_net(state)
-
-    def _video(self, state: Tensor) -> Tensor:
-        return state + self.video_net(state)
-
-
-def _tower(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), nn.LeakyReLU(), nn.Linear(hidden, width))

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.models.base import ALL, Embeddings, People, Rows, pad_rows
+from mmgraph.models.base import ALL, Embeddings, Rows, pad_rows
+from mmgraph.models.clicks import ReadsClicks
 from mmgraph.models.closed.ease import EASE
 from mmgraph.models.closed.linear import LinearItemModel, clicks_of, interaction_matrix, ridge_map, sparse_clicks
 from mmgraph.models.cold.content_mean import ContentMean
@@ -23,7 +24,7 @@ PARTS = ("watched", "carried", "together", "popular", "age", "new")
 PRIOR = (0.5, 0.5, 0.5, 0.0, 0.0, 0.0)  # what the weights are without a click to learn them from
 
 
-class Hybrid(LinearItemModel):
+class Hybrid(ReadsClicks, LinearItemModel):
     """Where to start: content and co-watching on one scale, weighed by how they rank videos held back as if new.
 
     ŷ_uv = a_1 z(c_uv) + a_2 z(r_uv) + a_3 γ_v asinh z(e_uv) + a_4 p_v + a_5 t_v + (a_6 + b) [d_v = 0],
@@ -124,14 +125,8 @@ class Hybrid(LinearItemModel):
         user = clicks if rows.user is None else clicks.select(rows.user)[0].dense()
         return Embeddings(user, rows.of_videos(video))  # type: ignore[arg-type]
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The clicks themselves are the row, all of one weight: exact, the scores of a known user of these clicks.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        clicks = people.clicks_for(self, graph.num_videos)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The clicks themselves are the row, all of one weight: exact, the scores of a known user of these clicks."""
         video = self.encode(graph).video
         return Embeddings(clicks.dense().clamp(max=1.0).to(video), video)
 

@@ -32,6 +32,13 @@ def contrast_with_all(first: Embeddings, second: Embeddings, some: Rows, tempera
     return one, two
 
 
+def agreement(first: Embeddings, second: Embeddings, at: PairBatch, temperature: float) -> Tensor:
+    """:func:`contrast` of two views at a batch's rows: of its users, and of the videos that they chose."""
+    videos = at.positive.unique()
+    one, two = (Embeddings(view.user, F.embedding(videos, view.video)) for view in (first, second))
+    return contrast(one, two, temperature)
+
+
 def chosen(batch: PairBatch) -> Rows:
     """The batch's users and the videos they chose, each once: what the contrasts are about."""
     return Rows(batch.user.unique(), batch.positive.unique())
@@ -46,14 +53,7 @@ class TwoViews(LightGCN):
         temperature: τ.
     """
 
-    def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        contrast: float = 0.1,
-        temperature: float = 0.2,
-        **more: Any,
-    ) -> None:
+    def __init__(self, graph: MultimodalGraph, *, contrast: float = 0.1, temperature: float = 0.2, **more: Any) -> None:
         super().__init__(graph, **more)
         self.contrast, self.temperature = contrast, temperature
 
@@ -101,13 +101,7 @@ class SimGCL(TwoViews):
     """
 
     def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        num_layers: int = 3,
-        contrast: float = 0.5,
-        noise: float = 0.1,
-        **more: Any,
+        self, graph: MultimodalGraph, *, num_layers: int = 3, contrast: float = 0.5, noise: float = 0.1, **more: Any
     ) -> None:
         weights = [0.0] + [1.0 / max(num_layers, 1)] * num_layers
         super().__init__(graph, num_layers=num_layers, contrast=contrast, **{"layer_weights": weights, **more})
@@ -165,7 +159,5 @@ class XSimGCL(SimGCL):
         emb, states = self._view(graph, rows, refine)
         early = rows.split(graph, states[self.layer])
         terms = self.ranking_loss(graph, emb, rows, at)
-        videos = at.positive.unique()
-        both = [Embeddings(e.user, F.embedding(videos, e.video)) for e in (emb, early)]
-        terms["contrast"] = self.contrast * contrast(both[0], both[1], self.temperature)
+        terms["contrast"] = self.contrast * agreement(emb, early, at, self.temperature)
         return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), states[0])}

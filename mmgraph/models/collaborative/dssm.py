@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, known_modalities
+from mmgraph.models.clicks import row_a_pair
 from mmgraph.nn.heads import CosineHead
 from mmgraph.nn.profile import profile_mean
-from mmgraph.nn.projection import projections
+from mmgraph.nn.projection import SkipTower, projections
+from mmgraph.nn.tables import normal_table
 from mmgraph.objectives import Objective, SampledSoftmax
 
 if TYPE_CHECKING:
@@ -50,11 +52,11 @@ class DSSM(Recommender):
     ) -> None:
         super().__init__(CosineHead(temperature), objective or SampledSoftmax(log_q=True))
         self.modalities = known_modalities(graph, modalities)
-        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, embedding_dim))
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
+        self.user = normal_table(graph.num_users, embedding_dim)
+        self.video = normal_table(graph.num_videos, embedding_dim)
         self.project = projections(graph, self.modalities, embedding_dim)
-        self.user_tower = _tower(embedding_dim, hidden)
-        self.video_tower = _tower(embedding_dim, hidden)
+        self.user_tower = SkipTower(embedding_dim, hidden, nn.ReLU())
+        self.video_tower = SkipTower(embedding_dim, hidden, nn.ReLU())
         width = graph["user"].x.shape[1] if "x" in graph["user"] else 0
         self.profile = nn.Linear(width, embedding_dim, bias=False) if width else None
 
@@ -78,7 +80,7 @@ class DSSM(Recommender):
         return own if self.profile is None else own + self.profile(rows.of_users(graph["user"].x))
 
     def _towers(self, user: Tensor, video: Tensor) -> Embeddings:
-        return Embeddings(user + self.user_tower(user), video + self.video_tower(video))
+        return Embeddings(self.user_tower(user), self.video_tower(video))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """The objective's terms: ``softmax``."""
@@ -87,8 +89,7 @@ class DSSM(Recommender):
         # one row a pair: its profile leaves out its own video
         user = self._own(graph, batch.user) + profile_mean(graph.seen, content, batch.user, without=batch.positive)
         emb = self._towers(user, rows.of_videos(content))
-        each = torch.arange(len(batch.user), device=batch.user.device)
-        return self.ranking_loss(graph, emb, Rows(batch.user, rows.video), at._replace(user=each))
+        return self.ranking_loss(graph, emb, *row_a_pair(batch, rows, at))
 
     @torch.no_grad()
     def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
@@ -106,7 +107,3 @@ class DSSM(Recommender):
         if self.profile is not None and people.features is not None:
             user = user + self.profile(people.features.to(user))
         return self._towers(user, content)
-
-
-def _tower(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))

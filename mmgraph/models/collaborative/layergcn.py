@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
-from mmgraph.models.collaborative.lightgcn import LightGCN
+from mmgraph.models.base import Rows
+from mmgraph.models.collaborative.lightgcn import RefinedLayers
 from mmgraph.nn.propagation import by_likeness, layers
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class LayerGCN(LightGCN):
+class LayerGCN(RefinedLayers):
     """LayerGCN: E^l = cos(A E^{l−1}, E⁰) ⊙ A E^{l−1}, summed over l ≥ 1.
 
     Zhou et al., "Layer-refined Graph Convolutional Networks for Recommendation", ICDE 2023,
@@ -27,17 +25,11 @@ class LayerGCN(LightGCN):
         graph, embedding_dim, num_layers, l2, …: as :class:`LightGCN`, of which ``layer_weights`` is not read.
     """
 
-    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
-        """user [U, D], video [V, D], or rows of them."""
-        return rows.split(graph, sum(self._layers(graph, rows)[1:]))  # type: ignore[arg-type]
-
-    def _layers(self, graph: MultimodalGraph, rows: Rows) -> list[Tensor]:
+    def states(self, graph: MultimodalGraph, rows: Rows) -> list[Tensor]:
+        """E⁰ … E^L at the rows."""
         adjacency = graph.adjacency(self.edge_types)
         return layers(adjacency, self.embedding, self.num_layers, by_likeness, rows.stacked(graph))
 
-    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """The objective's terms (``bpr``) and ``l2``."""
-        rows, at = batch_rows(batch, self.objective)
-        ego, *more = self._layers(graph, rows)
-        emb = rows.split(graph, sum(more))  # type: ignore[arg-type]
-        return {**self.ranking_loss(graph, emb, rows, at), "l2": self.l2 * embedding_l2(len(batch.user), ego)}
+    def mixed(self, states: list[Tensor]) -> Tensor:
+        """Σ_{l ≥ 1} E^l."""
+        return sum(states[1:])  # type: ignore[return-value]

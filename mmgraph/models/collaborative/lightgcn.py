@@ -95,3 +95,30 @@ class LightGCN(Recommender):
             out = ego = F.embedding(stacked, self.embedding)  # type: ignore[arg-type]
         terms = self.ranking_loss(graph, rows.split(graph, out), rows, at)
         return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), ego)}
+
+
+class RefinedLayers(LightGCN):
+    """LightGCN's table under layers that something is done to: what LayerGCN and LightGCN++ share.
+
+    Args:
+        graph, more: as :class:`LightGCN`, of which ``layer_weights`` is not read.
+    """
+
+    def states(self, graph: MultimodalGraph, rows: Rows) -> list[Tensor]:
+        """E⁰ and each layer, users first and videos after them, at the rows."""
+        raise NotImplementedError(f"{type(self).__name__} has no states()")
+
+    def mixed(self, states: list[Tensor]) -> Tensor:
+        """One row a node of its states."""
+        raise NotImplementedError(f"{type(self).__name__} has no mixed()")
+
+    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
+        """user [U, D], video [V, D], or rows of them."""
+        return rows.split(graph, self.mixed(self.states(graph, rows)))
+
+    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
+        """The objective's terms (``bpr``) and ``l2``."""
+        rows, at = batch_rows(batch, self.objective)
+        states = self.states(graph, rows)
+        terms = self.ranking_loss(graph, rows.split(graph, self.mixed(states)), rows, at)
+        return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), states[0])}

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2
-from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
-from mmgraph.models.collaborative.lightgcn import LightGCN
+from mmgraph.models.base import Rows
+from mmgraph.models.collaborative.lightgcn import RefinedLayers
 from mmgraph.nn.propagation import layers
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class LightGCNPP(LightGCN):
+class LightGCNPP(RefinedLayers):
     """LightGCN++: e ← D^-α A D^-β (e/‖e‖) a layer; out = γ e⁰ + (1 − γ) mean of layers 1 … K.
 
     Lee et al., "Revisiting LightGCN: Unexpected Inflexibility, Inconsistency, and A Remedy Towards Improved
@@ -42,11 +40,7 @@ class LightGCNPP(LightGCN):
         super().__init__(graph, num_layers=num_layers, **more)
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
-    def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
-        """user [U, D], video [V, D], or rows of them."""
-        return rows.split(graph, self._mixed(self._layers(graph, rows)))
-
-    def _layers(self, graph: MultimodalGraph, rows: Rows) -> list[Tensor]:
+    def states(self, graph: MultimodalGraph, rows: Rows) -> list[Tensor]:
         """e⁰ and Σ_j d_i^-α d_j^-β e_j/‖e_j‖ … at the rows."""
         raw = graph.adjacency(self.edge_types, norm=None)
         degree = raw.degree().to(self.embedding).clamp_min(1)
@@ -61,13 +55,7 @@ class LightGCNPP(LightGCN):
             out.append(x if at is None or last is not None else F.embedding(at, x))
         return out
 
-    def _mixed(self, states: list[Tensor]) -> Tensor:
+    def mixed(self, states: list[Tensor]) -> Tensor:
+        """γ e⁰ + (1 − γ) mean of the others."""
         ego, *more = states
         return self.gamma * ego + (1 - self.gamma) * sum(more) / max(len(more), 1)  # type: ignore[return-value]
-
-    def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
-        """The objective's terms (``bpr``) and ``l2``."""
-        rows, at = batch_rows(batch, self.objective)
-        states = self._layers(graph, rows)
-        emb = rows.split(graph, self._mixed(states))
-        return {**self.ranking_loss(graph, emb, rows, at), "l2": self.l2 * embedding_l2(len(batch.user), states[0])}

@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import RowBatch, RowSampler, Sampler
 from mmgraph.losses import multinomial_nll
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows
+from mmgraph.models.base import ALL, Embeddings, Rows
+from mmgraph.models.clicks import ReadsClicks
 from mmgraph.nn.heads import VAEHead
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class MultVAE(Recommender):
+class MultVAE(ReadsClicks):
     """Mult-VAE: a variational autoencoder of whole interaction rows with a multinomial likelihood.
 
     Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, https://arxiv.org/abs/1802.05814.
@@ -55,9 +57,9 @@ class MultVAE(Recommender):
         head = VAEHead(hidden, latent_dim=embedding_dim, decoder=True, beta=beta, anneal_steps=anneal_steps, bias=True)
         super().__init__(head)
         self.dropout = dropout
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, hidden)))
+        self.weight = xavier_table(graph.num_videos, hidden)
         self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(hidden), std=0.001))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, hidden)))
+        self.video = xavier_table(graph.num_videos, hidden)
         self.video_bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(graph.num_videos, 1), std=0.001))
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
@@ -71,14 +73,9 @@ class MultVAE(Recommender):
         length = length if rows is None else length[rows]
         return torch.tanh(spmm(clicks, self.weight, rows=rows) * length.unsqueeze(1) + self.bias)
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The encoder reads the clicks of people it has never seen as it reads anybody's.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        return Embeddings(self._hidden(people.clicks_for(self, graph.num_videos)), self.encode(graph).video)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The encoder reads the clicks of people it has never seen as it reads anybody's."""
+        return Embeddings(self._hidden(clicks), self.encode(graph).video)
 
     def loss(self, graph: MultimodalGraph, batch: RowBatch) -> dict[str, Tensor]:
         """``nll`` and ``kl``: together the negative β-ELBO."""

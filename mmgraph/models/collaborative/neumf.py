@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows
 from mmgraph.nn.heads import NCFHead
+from mmgraph.nn.tables import normal_table
 from mmgraph.objectives import BCE, Objective
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class NeuMF(Recommender):
     ) -> None:
         super().__init__(NCFHead(embedding_dim, hidden, shared=False), objective or BCE(negatives=4))
         self.l2 = l2
-        self.user = nn.Parameter(0.1 * torch.randn(graph.num_users, 2 * embedding_dim))
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, 2 * embedding_dim))
+        self.user = normal_table(graph.num_users, 2 * embedding_dim)
+        self.video = normal_table(graph.num_videos, 2 * embedding_dim)
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """The tables: user [U, 2D], video [V, 2D], or rows of them."""

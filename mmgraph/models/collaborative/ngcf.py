@@ -12,6 +12,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Recommender, Rows, batch_rows
 from mmgraph.nn.heads import Head
+from mmgraph.nn.tables import xavier_table
 from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
 
@@ -52,7 +53,7 @@ class NGCF(Recommender):
         super().__init__(head, objective)
         self.l2, self.as_coded, self.dropout = l2, as_coded, nn.Dropout(dropout)
         nodes = graph.num_users + graph.num_videos
-        self.embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(nodes, embedding_dim)))
+        self.embedding = xavier_table(nodes, embedding_dim)
         self.sums, self.products = (
             nn.ModuleList(nn.Linear(embedding_dim, embedding_dim) for _ in range(num_layers)) for _ in range(2)
         )

@@ -10,17 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.models.base import ALL, Embeddings, People, Recommender, Rows, batch_rows, chosen_modalities
+from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows, known_modalities
+from mmgraph.models.clicks import ReadsClicks, row_a_pair
 from mmgraph.nn.profile import profile_mean
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import normal_table
 from mmgraph.objectives import MaxMargin, Objective
-from mmgraph.ops import spmm
+from mmgraph.ops import CSR, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
 
-class PinSage(Recommender):
+class PinSage(ReadsClicks):
     """PinSage: z_v = ReLU(W [Σ_j w_vj ReLU(Q h_j) ‖ h_v]) of norm 1 a layer, j the videos that walks from v visit most.
 
     Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems", KDD 2018,
@@ -54,9 +56,8 @@ class PinSage(Recommender):
             raise ValueError(
                 "PinSage reads 'walked' edges, which this graph lacks: transforms=(RandomWalkNeighbours(),)"
             )
-        wanted = graph.modalities if modalities is None else list(modalities)
-        self.modalities = chosen_modalities(graph, wanted) if wanted else []
-        self.video = nn.Parameter(0.1 * torch.randn(graph.num_videos, embedding_dim))
+        self.modalities = known_modalities(graph, modalities)
+        self.video = normal_table(graph.num_videos, embedding_dim)
         self.project = projections(graph, self.modalities, embedding_dim)
         self.message = nn.ModuleList(nn.Linear(embedding_dim, embedding_dim) for _ in range(num_layers))
         self.update = nn.ModuleList(nn.Linear(2 * embedding_dim, embedding_dim) for _ in range(num_layers))
@@ -82,17 +83,9 @@ class PinSage(Recommender):
         rows, at = batch_rows(batch, self.objective)
         video = self._videos(graph)
         user = profile_mean(graph.seen, video, batch.user, without=batch.positive)
-        each = torch.arange(len(user), device=user.device)
-        emb = Embeddings(user, rows.of_videos(video))
-        return self.ranking_loss(graph, emb, Rows(batch.user, rows.video), at._replace(user=each))
+        return self.ranking_loss(graph, Embeddings(user, rows.of_videos(video)), *row_a_pair(batch, rows, at))
 
-    @torch.no_grad()
-    def fold_in(self, graph: MultimodalGraph, people: People) -> Embeddings:
-        """The mean of what people clicked: exact.
-
-        Raises:
-            ValueError: no clicks.
-        """
-        clicks = people.clicks_for(self, graph.num_videos)
+    def of_clicks(self, graph: MultimodalGraph, clicks: CSR) -> Embeddings:
+        """The mean of what people clicked: exact."""
         video = self._videos(graph)
         return Embeddings(profile_mean(clicks, video), video)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.graph.samplers import Draws, PairBatch, PairSampler, Sampler
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, ByColumns, Embeddings, Recommender, Rows, batch_rows
 from mmgraph.models.closed.linear import interaction_matrix
+from mmgraph.nn.tables import normal_table
 from mmgraph.ops import gram_blocks, spmm
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class UltraGCN(Recommender):
         super().__init__()
         self.negatives, self.negative_weight, self.weights = negatives, negative_weight, tuple(weights)
         self.videos, self.l2 = videos, l2
-        self.user = nn.Parameter(1e-4 * torch.randn(graph.num_users, embedding_dim))
-        self.video = nn.Parameter(1e-4 * torch.randn(graph.num_videos, embedding_dim))
+        self.user = normal_table(graph.num_users, embedding_dim, std=1e-4)
+        self.video = normal_table(graph.num_videos, embedding_dim, std=1e-4)
         user, video = graph.seen.degree().float(), graph.seen.transpose().degree().float()
         self.register_buffer("user_scale", (user + 1).sqrt() / user.clamp_min(1))
         self.register_buffer("video_scale", (video + 1).rsqrt())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmgraph.models.base import ALL, Recommender, Rows, chosen_modalities
 from mmgraph.nn.heads import Head
+from mmgraph.nn.tables import xavier_table
 from mmgraph.objectives import Objective
 from mmgraph.ops import propagate
 
@@ -70,8 +71,8 @@ class WithIds(Multimodal):
     def __init__(self, graph: MultimodalGraph, *, num_layers: int = 2, **more: Unpack[Common]) -> None:
         super().__init__(graph, **more)
         self.num_layers = num_layers
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, self.dim)))
-        self.video = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_videos, self.dim)))
+        self.user = xavier_table(graph.num_users, self.dim)
+        self.video = xavier_table(graph.num_videos, self.dim)
 
     def propagated(
         self, graph: MultimodalGraph, rows: Rows = ALL, edge_types: Sequence[EdgeType | str] = ("interacts",)
@@ -83,4 +84,4 @@ class WithIds(Multimodal):
 
 def user_tables(graph: MultimodalGraph, names: Iterable[str], dim: int) -> nn.ParameterDict:
     """What a user prefers in each of the names (modalities, say): tables [U, dim]."""
-    return nn.ParameterDict({name: nn.init.xavier_normal_(torch.empty(graph.num_users, dim)) for name in names})
+    return nn.ParameterDict({name: xavier_table(graph.num_users, dim, normal=True) for name in names})

@@ -16,6 +16,7 @@ from mmgraph.models.multimodal.base import Multimodal, user_tables
 from mmgraph.models.multimodal.dualgnn import two_layers
 from mmgraph.nn.fusion import from_alike, like_minded, similar
 from mmgraph.nn.propagation import by_likeness, layers
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class COHESION(Multimodal):
         for m in self.modalities:
             similar(graph, m)
         self.preference = user_tables(graph, ("id", *self.modalities), embedding_dim)
-        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
+        self.video = xavier_table(graph.num_videos, embedding_dim, normal=True)
         widths = {m: graph.feature_dims[m] for m in self.modalities}
         self.project = nn.ModuleDict({m: two_layers(m, w, embedding_dim) for m, w in widths.items()})
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairUserBatch, PairUserSampler, Sampler
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
-from mmgraph.models.collaborative.contrastive import contrast_with_all
+from mmgraph.models.collaborative.contrastive import chosen, contrast_with_all
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.diffusion import GeneratedGraph
 from mmgraph.nn.fusion import node_presence, present_weights
@@ -122,7 +122,7 @@ class DiffMM(WithIds):
             start = spmm(relation, torch.cat([self.user, F.normalize(self.projected(graph, m), dim=1)]))
             views.append(Embeddings(*layer_sum(clicks, start, self.num_layers).split(sizes)))
         pairs = [(main, v) for v in views] if self.anchor == "main" else list(combinations(views, 2))
-        some = Rows(batch.user.unique(), batch.positive.unique())
+        some = chosen(batch)  # type: ignore[arg-type]
         each = [term for pair in pairs for term in contrast_with_all(*pair, some, self.temperature)]
         if each:
             terms["contrast"] = self.contrast * torch.stack(each).sum()

@@ -44,12 +44,7 @@ class DualGNN(Multimodal):
     """
 
     def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        l2: float = 1e-4,
-        as_coded: bool = False,
-        **more: Unpack[Common],
+        self, graph: MultimodalGraph, *, l2: float = 1e-4, as_coded: bool = False, **more: Unpack[Common]
     ) -> None:
         super().__init__(graph, **more)
         self.l2, self.as_coded = l2, as_coded

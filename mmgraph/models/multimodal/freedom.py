@@ -14,6 +14,7 @@ from mmgraph.models.base import ALL, ByColumns, Embeddings, Rows, batch_rows, di
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.projection import projections
 from mmgraph.nn.propagation import last_layer
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class FREEDOM(WithIds):
             raise ValueError(f"FREEDOM reads {missing}, which this graph lacks: apply ModalityKNN first")
         self.edge_types = list(edge_types)
         types = [t for t in graph.offsets(self.edge_types) if t not in ("user", "video")]
-        made = {t: torch.empty(int(graph[t].num_nodes), self.dim) for t in types}
-        self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_uniform_(table)) for t, table in made.items()})
+        self.entity = nn.ParameterDict({t: xavier_table(int(graph[t].num_nodes), self.dim) for t in types})
         # no bias: it would cancel in BPR
         self.project = projections(graph, self.modalities if content else [], self.dim, bias=False)
 

@@ -12,6 +12,7 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import attend, edge_dot, segment_softmax, spmm
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class GRCN(Multimodal):
         super().__init__(graph, **more)
         self.routings, self.l2 = 0 if as_coded else routings, l2
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim)))
+        self.identity = xavier_table(nodes, self.dim, normal=True)
         self.confidence = nn.Parameter(nn.init.xavier_normal_(torch.rand(nodes, len(self.modalities))).abs_())
         self.preference = user_tables(graph, self.modalities, self.dim)
         self.project = projections(graph, self.modalities, self.dim)

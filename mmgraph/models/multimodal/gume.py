@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2, info_nce, moment_alignment
 from mmgraph.models.base import Embeddings, Rows, batch_rows
+from mmgraph.models.collaborative.contrastive import agreement
 from mmgraph.models.multimodal.mgcn import MGCN
 from mmgraph.nn.propagation import layers, noisy
+from mmgraph.nn.tables import xavier_table
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -54,9 +57,7 @@ class GUME(MGCN):
         if ("video", "similar_agree", "video") not in graph.edge_types:
             raise ValueError('GUME reads "similar_agree" edges: apply JoinKNN("agree", "agree") first')
         self.user_weight, self.user_temperature, self.moments, self.noise = user, user_temperature, moments, noise
-        self.extended = nn.ParameterDict(
-            {m: nn.init.xavier_uniform_(torch.empty(graph.num_users, self.dim)) for m in self.modalities}
-        )
+        self.extended = nn.ParameterDict({m: xavier_table(graph.num_users, self.dim) for m in self.modalities})
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """MGCN's terms, ``user``, ``moments`` and ``extended``."""
@@ -64,18 +65,15 @@ class GUME(MGCN):
         ids, side = self.views(graph, rows)
         emb, own, beside = (rows.split(graph, t) for t in (ids + side, ids, side))
         terms = self.ranking_loss(graph, emb, rows, at)
-        terms["contrast"] = self.contrast * self._agreement(beside, own, at)
+        terms["contrast"] = self.contrast * agreement(beside, own, at, self.temperature)
         content = {m: self._content(graph, m) for m in self.modalities}
         plain, first, second = (self._extended(graph, content, rows, draw) for draw in (False, True, True))
         terms["user"] = self.user_weight * (
             info_nce(plain.user, beside.user, self.user_temperature)
             + info_nce(first.user, second.user, self.user_temperature)
         )
-        pairs = [
-            moment_alignment(content[a][graph.features(a).present], content[b][graph.features(b).present])
-            for i, a in enumerate(self.modalities)
-            for b in self.modalities[i + 1 :]
-        ]
+        present = [x[graph.features(m).present] for m, x in content.items()]
+        pairs = [moment_alignment(a, b) for a, b in combinations(present, 2)]
         if pairs:
             terms["moments"] = self.moments * torch.stack(pairs).mean()
         terms["extended"] = 0.1 * embedding_l2(len(batch.user), plain.user)

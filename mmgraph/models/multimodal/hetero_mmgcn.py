@@ -16,6 +16,7 @@ from mmgraph.models.multimodal.base import Common, Multimodal
 from mmgraph.nn.conv import RelationConv
 from mmgraph.nn.frames import TemporalConv
 from mmgraph.nn.projection import FeatureLinear
+from mmgraph.nn.tables import xavier_table
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -68,14 +69,14 @@ class HeteroMMGCN(Multimodal):
             raise ValueError(f"frames of {unknown} given, but the model reads {self.modalities}")
         self.align, self.align_kind, self.l2 = align, align_kind, l2
         dim = self.dim
-        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, dim)))
-        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, dim)))
+        self.user = xavier_table(graph.num_users, dim, normal=True)
+        self.video = xavier_table(graph.num_videos, dim, normal=True)
         widths = {m: graph.feature_dims[m] for m in self.modalities}
         self.project = nn.ModuleDict(
             {m: TemporalConv(clips[m], w, dim) if m in clips else FeatureLinear(m, w, dim) for m, w in widths.items()}
         )
-        made = {t: torch.empty(int(graph[t].num_nodes), dim) for t in entities}
-        self.entity = nn.ParameterDict({t: nn.Parameter(nn.init.xavier_normal_(table)) for t, table in made.items()})
+        sizes = {t: int(graph[t].num_nodes) for t in entities}
+        self.entity = nn.ParameterDict({t: xavier_table(n, dim, normal=True) for t, n in sizes.items()})
         attached = [*self.modalities, *entities]
         sources = {"user": ["video"], "video": ["user", *attached]} | {t: ["video"] for t in attached}
         self.layers = nn.ModuleList(

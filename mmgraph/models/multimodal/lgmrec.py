@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -9,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2, info_nce
+from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
+from mmgraph.models.collaborative.contrastive import agreement
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import users_of
 from mmgraph.nn.projection import projections
@@ -110,12 +112,7 @@ class LGMRec(WithIds):
         rows, at = batch_rows(batch, self.objective)
         emb, globe = self._encode(graph, rows)
         terms = self.ranking_loss(graph, emb, rows, at)
-        chosen = at.positive.unique()
-        each = []
-        for i, a in enumerate(globe):
-            for b in globe[i + 1 :]:
-                pairs = ((a.user, b.user), (a.video[chosen], b.video[chosen]))
-                each += [info_nce(x, y, self.contrast_temperature) for x, y in pairs]
+        each = [agreement(a, b, at, self.contrast_temperature) for a, b in combinations(globe, 2)]
         if each:
             terms["contrast"] = self.contrast * torch.stack(each).sum()
         return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *emb)}

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import moment_alignment
-from mmgraph.models.base import Rows
+from mmgraph.models.collaborative.contrastive import chosen
 from mmgraph.models.collaborative.contrastive import contrast as two_views
 from mmgraph.models.multimodal.dualgnn import DRAGON
 from mmgraph.nn.propagation import layers, noisy
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
@@ -60,21 +61,21 @@ class MENTOR(DRAGON):
         self.align, self.contrast, self.temperature, self.noise = align, contrast, temperature, noise
         self.mask, self.hidden = 0.0 if as_coded else mask, nn.Dropout(hidden)
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim))) if align else None
+        self.identity = xavier_table(nodes, self.dim, normal=True) if align else None
         self.predict = nn.Linear(self.dim, self.dim) if self.mask else None
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`DRAGON`'s terms, ``align``, ``noise`` and ``mask``."""
         terms = super().loss(graph, batch)
-        rows = Rows(batch.user.unique(), batch.positive.unique())
+        rows = chosen(batch)
         users, videos = self.views(graph)
         adjacency = graph.adjacency("interacts")
         if self.identity is not None:
             guide = propagate(adjacency, self.identity, 2)[graph.num_users :]
             every = {"id": guide, "fused": torch.stack(list(videos.values())).mean(0), **videos}
             have = {m: graph.features(m).present for m in videos}
-            chosen = {c: x[have[c]] if c in have else x for c, x in every.items()}
-            pairs = [moment_alignment(a, b) for a, b in combinations(chosen.values(), 2)]
+            present = [x[have[c]] if c in have else x for c, x in every.items()]
+            pairs = [moment_alignment(a, b) for a, b in combinations(present, 2)]
             terms["align"] = self.align * torch.stack(pairs).sum()
         at = rows.stacked(graph)
         plain = [F.embedding(at, torch.cat([users[m], videos[m]])) for m in self.modalities]  # type: ignore[arg-type]

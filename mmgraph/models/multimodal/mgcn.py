@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
-from mmgraph.models.collaborative.contrastive import contrast
+from mmgraph.models.collaborative.contrastive import agreement
 from mmgraph.models.multimodal.base import Common, WithIds
 from mmgraph.nn.fusion import Purifier, SoftmaxFusion, similar, user_presence, users_of
 from mmgraph.ops import spmm
@@ -91,14 +91,9 @@ class MGCN(WithIds):
         ids, side = self.views(graph, rows)
         emb = rows.split(graph, ids + side)
         terms = self.ranking_loss(graph, emb, rows, at)
-        terms["contrast"] = self.contrast * self._agreement(rows.split(graph, side), rows.split(graph, ids), at)
+        beside, own = rows.split(graph, side), rows.split(graph, ids)
+        terms["contrast"] = self.contrast * agreement(beside, own, at, self.temperature)
         return {**terms, "l2": self.l2 * embedding_l2(len(batch.user), *emb)}
-
-    def _agreement(self, side: Embeddings, ids: Embeddings, at: PairBatch) -> Tensor:
-        """InfoNCE of the side view and the ids, of the batch's users and of the videos that they chose."""
-        chosen = at.positive.unique()
-        first, second = (Embeddings(view.user, view.video[chosen]) for view in (side, ids))
-        return contrast(first, second, self.temperature)
 
 
 def gathered(

@@ -14,6 +14,7 @@ from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, Multimodal, user_tables
 from mmgraph.nn.conv import ModalityConv
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import xavier_table
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -52,7 +53,7 @@ class MMGCN(Multimodal):
         super().__init__(graph, **more)
         self.l2 = l2
         nodes = graph.num_users + graph.num_videos
-        self.identity = nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, self.dim)))
+        self.identity = xavier_table(nodes, self.dim, normal=True)
         self.preference = user_tables(graph, self.modalities, self.dim)
         self.project = projections(graph, self.modalities, self.dim)
         self.convs = nn.ModuleDict(

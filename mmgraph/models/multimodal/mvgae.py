@@ -13,8 +13,9 @@ from mmgraph.graph.samplers import PairBatch
 from mmgraph.losses import kl_gaussian
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Multimodal, user_tables
-from mmgraph.nn.fusion import user_presence
+from mmgraph.nn.fusion import node_presence
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import xavier_table
 from mmgraph.nn.vae import LOG_VAR_RANGE, product_of_experts, reparameterise
 from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
@@ -57,16 +58,15 @@ class MVGAE(Multimodal):
         objective: Objective | None = None,
     ) -> None:
         super().__init__(graph, embedding_dim=embedding_dim, modalities=modalities, objective=objective)
-        self.beta, self.noise = beta, noise
+        self.beta, self.noise, dim = beta, noise, embedding_dim
         experts = ("id", *self.modalities)
-        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, embedding_dim)))
-        self.preference = user_tables(graph, experts, embedding_dim)
-        self.project = projections(graph, self.modalities, embedding_dim)
-        layer = {e: nn.Linear(embedding_dim, embedding_dim) for e in experts}
-        self.hidden = nn.ModuleDict(layer)
-        self.own = nn.ModuleDict({e: nn.Linear(embedding_dim, embedding_dim, bias=False) for e in experts})
-        self.mean = nn.ModuleDict({e: nn.Linear(embedding_dim, embedding_dim) for e in experts})
-        self.spread = nn.ModuleDict({e: nn.Linear(embedding_dim, embedding_dim) for e in experts})
+        self.video = xavier_table(graph.num_videos, dim, normal=True)
+        self.preference = user_tables(graph, experts, dim)
+        self.project = projections(graph, self.modalities, dim)
+        self.hidden = nn.ModuleDict({e: nn.Linear(dim, dim) for e in experts})
+        self.own = nn.ModuleDict({e: nn.Linear(dim, dim, bias=False) for e in experts})
+        self.mean = nn.ModuleDict({e: nn.Linear(dim, dim) for e in experts})
+        self.spread = nn.ModuleDict({e: nn.Linear(dim, dim) for e in experts})
 
     def encode(self, graph: MultimodalGraph, rows: Rows = ALL) -> Embeddings:
         """The joint μ: user [U, D], video [V, D], or rows of them."""
@@ -77,18 +77,15 @@ class MVGAE(Multimodal):
         adjacency, at = graph.adjacency("interacts", norm="row"), rows.stacked(graph)
         means, log_vars, present = {}, {}, {}
         for e, user in self.preference.items():
-            video, here = self.video, torch.ones(graph.num_videos, dtype=torch.bool, device=user.device)
+            video, here = self.video, torch.ones(len(user) + graph.num_videos, dtype=torch.bool, device=user.device)
             if e != "id":
-                video, here = self.projected(graph, e), graph.features(e).present
+                video, here = self.projected(graph, e), node_presence(graph, graph.features(e).present)
             x = torch.cat([user, video])
             h = F.leaky_relu(self.hidden[e](spmm(adjacency, x)) + self.own[e](x))
             near = spmm(adjacency, h, rows=at) + (h if at is None else F.embedding(at, h))
             means[e] = F.normalize(self.mean[e](near), dim=1)
             log_vars[e] = self.spread[e](near).clamp(*LOG_VAR_RANGE)
-            of_users = torch.ones(graph.num_users, dtype=torch.bool, device=user.device)
-            of_users = of_users if e == "id" else user_presence(graph, here)
-            joined = torch.cat([of_users, here])
-            present[e] = joined if at is None else joined[at]
+            present[e] = here if at is None else here[at]
         flat = means["id"].new_zeros(()), means["id"].new_full((), FLAT)
         out = {e: (means[e], log_vars[e]) for e in means}
         return out | {"joint": product_of_experts(means, log_vars, present, flat)}

@@ -14,6 +14,7 @@ from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, Multimodal
 from mmgraph.nn.fusion import from_alike, similar
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import xavier_table
 from mmgraph.ops import propagate
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class PGL(Multimodal):
         for m in self.modalities:
             similar(graph, m)
         width = self.dim * len(self.modalities)
-        self.user = nn.Parameter(nn.init.xavier_uniform_(torch.empty(graph.num_users, width)))
+        self.user = xavier_table(graph.num_users, width)
         self.project = projections(graph, self.modalities, self.dim)
         nothing = ~torch.stack([graph.features(m).present for m in self.modalities]).any(0)
         needed = fallback and bool(nothing.any())

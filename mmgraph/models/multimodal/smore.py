@@ -37,13 +37,7 @@ class SMORE(MGCN):
     """
 
     def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        num_layers: int = 4,
-        dropout: float = 0.1,
-        as_coded: bool = False,
-        **more: Any,
+        self, graph: MultimodalGraph, *, num_layers: int = 4, dropout: float = 0.1, as_coded: bool = False, **more: Any
     ) -> None:
         super().__init__(graph, num_layers=num_layers, **more)
         del self.fuse

@@ -13,6 +13,7 @@ from mmgraph.losses import embedding_l2
 from mmgraph.models.base import ALL, Embeddings, Rows, batch_rows
 from mmgraph.models.multimodal.base import Common, Multimodal
 from mmgraph.nn.projection import projections
+from mmgraph.nn.tables import xavier_table
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
@@ -37,17 +38,11 @@ class VBPR(Multimodal):
         ValueError: no modality to work with.
     """
 
-    def __init__(
-        self,
-        graph: MultimodalGraph,
-        *,
-        l2: float = 1e-4,
-        **more: Unpack[Common],
-    ) -> None:
+    def __init__(self, graph: MultimodalGraph, *, l2: float = 1e-4, **more: Unpack[Common]) -> None:
         super().__init__(graph, **more)
         self.l2 = l2
-        self.user = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_users, 2 * self.dim)))
-        self.video = nn.Parameter(nn.init.xavier_normal_(torch.empty(graph.num_videos, self.dim)))
+        self.user = xavier_table(graph.num_users, 2 * self.dim, normal=True)
+        self.video = xavier_table(graph.num_videos, self.dim, normal=True)
         self.bias = nn.Parameter(torch.zeros(graph.num_videos, 1))
         # E and, as one more output, β': the features are read once for both
         self.project = projections(graph, self.modalities, self.dim + 1, bias=False)
