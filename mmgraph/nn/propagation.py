@@ -109,4 +109,30 @@ def noisy(size: float) -> Refine:
 
 def by_likeness(message: Tensor, ego: Tensor) -> Tensor:
     """cos(message, ego) · message, row by row: what LayerGCN calls layer refinement."""
-    return F.cosine_similarity(message, ego, dim=1, eps=1e-12).unsqueeze(1) * message
+    kind = torch.promote_types(message.dtype, ego.dtype)
+    return _ByLikeness.apply(message.to(kind), ego.to(kind))  # type: ignore[return-value]
+
+
+class _ByLikeness(torch.autograd.Function):
+    """c m, c = m·e / (‖m‖ ‖e‖): in a third of the passes over both that torch's cosine and its gradient take.
+
+    With s = g·m, g the gradient: m gets c g + s (ê / ‖m‖ − c m / ‖m‖²), e gets s (m̂ / ‖e‖ − c e / ‖e‖²).
+    """
+
+    @staticmethod
+    def forward(ctx, message: Tensor, ego: Tensor) -> Tensor:
+        shorter = [1 / x.norm(dim=1, keepdim=True).clamp_min(1e-12) for x in (message, ego)]
+        cosine = (message * ego).sum(1, keepdim=True) * shorter[0] * shorter[1]
+        ctx.save_for_backward(message, ego, cosine, *shorter)
+        return cosine * message
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        message, ego, cosine, of_message, of_ego = ctx.saved_tensors
+        share = (grads[0] * message).sum(1, keepdim=True)
+        both = share * of_message * of_ego
+        to_message = torch.addcmul(cosine * grads[0], both, ego).addcmul_(
+            share * cosine * of_message**2, message, value=-1
+        )
+        to_ego = (both * message).addcmul_(share * cosine * of_ego**2, ego, value=-1)
+        return to_message, to_ego

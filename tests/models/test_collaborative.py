@@ -100,6 +100,16 @@ def test_noise_is_of_the_given_length_and_changes_no_sign():
     torch.testing.assert_close(by_likeness(x, -x), -x)
 
 
+def test_likeness_has_the_gradients_of_the_cosine():
+    message, ego, weight = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    message[0] = 0  # a node without an edge
+    ours, plain = ([x.clone().requires_grad_() for x in (message, ego)] for _ in range(2))
+    expected = F.cosine_similarity(*plain, dim=1, eps=1e-12).unsqueeze(1) * plain[0]
+    torch.testing.assert_close(by_likeness(*ours), expected)
+    mine = torch.autograd.grad((weight * by_likeness(*ours)).sum(), ours)
+    torch.testing.assert_close(mine, torch.autograd.grad((weight * expected).sum(), plain))
+
+
 def test_xsimgcl_contrasts_the_result_with_an_early_layer():
     graph, model = made(XSimGCL, num_layers=2, layer=1, contrast=0.7, temperature=0.3, l2=0.0)
     a = dense(graph)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmgraph.graph.samplers import PairBatch
-from mmgraph.losses import embedding_l2
+from mmgraph.losses import embedding_l2, info_nce
 from mmgraph.models.base import Embeddings, batch_rows
-from mmgraph.models.collaborative.contrastive import chosen, contrast_with_all
+from mmgraph.models.collaborative.contrastive import chosen
 from mmgraph.models.collaborative.lightgcn import LightGCN
 from mmgraph.nn.spectral import ItemGram
 from mmgraph.ops import spmm
@@ -58,18 +59,19 @@ class LightGCL(LightGCN):
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
         """:class:`LightGCN`'s terms and ``contrast``; its layers serve both."""
-        adjacency, x = graph.adjacency(self.edge_types), self.embedding
-        total, low = x, x
+        adjacency, sizes = graph.adjacency(self.edge_types), [graph.num_users, graph.num_videos]
+        x = total = self.embedding
+        before = torch.zeros_like(x)  # Σ_l E^{l−1}, which the decomposition is given at once
         for _ in range(self.num_layers):
-            user, video = x.split([graph.num_users, graph.num_videos])
-            low = low + torch.cat([self.left @ (self.gram.basis.T @ video), self.gram.basis @ (self.left.T @ user)])
             x = spmm(adjacency, x)
-            total = total + x
-        ego, view, plain = (
-            Embeddings(*x.split([graph.num_users, graph.num_videos])) for x in (self.embedding, low, total)
-        )
+            before, total = total, total + x
+        ego, plain, (user, video) = Embeddings(*self.embedding.split(sizes)), total.split(sizes), before.split(sizes)
         rows, at = batch_rows(batch, self.objective)
         terms = self.ranking_loss(graph, rows.of(*plain), rows, at)
         terms["l2"] = self.l2 * embedding_l2(len(batch.user), *rows.of(*ego))
-        each = contrast_with_all(view, plain, chosen(batch), self.temperature)
+        basis, each = self.gram.basis, []
+        sides = (self.left, basis.T @ video), (basis, self.left.T @ user)
+        for some, table, (out, into), start in zip(chosen(batch), plain, sides, ego, strict=True):
+            low = F.embedding(some, start) + out[some] @ into  # type: ignore[arg-type]
+            each.append(info_nce(low, low, self.temperature, among=(table, some)))  # type: ignore[arg-type]
         return {**terms, "contrast": self.contrast * torch.stack(each).sum()}

@@ -72,8 +72,7 @@ class NGCF(Recommender):
             parts = total(near + own), product(near * own)
             x = F.leaky_relu(parts[0]) + F.leaky_relu(parts[1]) if self.as_coded else F.leaky_relu(parts[0] + parts[1])
             x = self.dropout(x)
-            unit = F.normalize(x, dim=1)
-            out.append(unit if at is None or last is not None else F.embedding(at, unit))
+            out.append(F.normalize(x if at is None or last is not None else F.embedding(at, x), dim=1))
         return rows.split(graph, torch.cat(out, 1))
 
     def loss(self, graph: MultimodalGraph, batch: PairBatch) -> dict[str, Tensor]:
