@@ -10,13 +10,10 @@ from torch import Tensor
 from mmgraph.models.base import ALL, Embeddings, Rows
 from mmgraph.models.closed.base import ClosedForm
 from mmgraph.models.closed.linear import interaction_matrix
-from mmgraph.ops import CSR, spmm
+from mmgraph.ops import CSR, edge_dot, spmm
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
-
-
-BLOCK = 2**20  # edges whose two rows are gathered at once
 
 
 class IALS(ClosedForm):
@@ -76,13 +73,10 @@ class IALS(ClosedForm):
         gram = self.unobserved * other.T @ other
         count = clicks.degree().to(rows)
         ridge = (self.reg * (count + self.unobserved * clicks.shape[1]).pow(self.frequency)).unsqueeze(1)
-        line, column = clicks.row_indices().long(), clicks.indices.long()
 
         def product(x: Tensor) -> Tensor:
-            # Σ_v y_v (y_vᵀ x): the edges' dot products as the weights of a sparse product, in blocks of edges
-            parts = [torch.linalg.vecdot(x[a], other[b]) for a, b in zip(line.split(BLOCK), column.split(BLOCK))]
-            weights = torch.cat(parts) if parts else x.new_zeros(0)
-            return spmm(clicks.with_values(weights), other) + x @ gram + ridge * x
+            # Σ_v y_v (y_vᵀ x): the edges' dot products as the weights of a sparse product
+            return spmm(clicks.with_values(edge_dot(clicks, x, other)), other) + x @ gram + ridge * x
 
         residual = spmm(clicks, other) - product(rows)
         direction, size = residual.clone(), residual.square().sum(1, keepdim=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmgraph.models.collaborative.lightgcn import LightGCN
 from mmgraph.nn.heads import VAEHead
@@ -21,7 +21,7 @@ class VGAE(LightGCN):
     an index holds. The same as ``LightGCN(graph, head=VAEHead(embedding_dim))``.
 
     Args:
-        graph, embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        graph, embedding_dim, more: as :class:`LightGCN`.
         beta: last β.
         anneal_steps: batches over which β rises.
     """
@@ -33,8 +33,7 @@ class VGAE(LightGCN):
         embedding_dim: int = 64,
         beta: float = 0.01,
         anneal_steps: int = 2000,
-        num_layers: int = 3,
-        l2: float = 1e-4,
+        **more: Any,
     ) -> None:
         head = VAEHead(embedding_dim, beta=beta, anneal_steps=anneal_steps)
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, head=head)
+        super().__init__(graph, embedding_dim=embedding_dim, **{"head": head, **more})
