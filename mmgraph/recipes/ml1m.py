@@ -136,7 +136,7 @@ def masked(model: type[Recommender], needs: Sequence[str] = (), **fields: Any) -
         "model": model,
         "model_args": args,
         "transforms": transforms,
-        "fit": FitConfig(learning_rate=5e-3, batch_size=16384, epochs=40, eval_every=2, patience=2),
+        "fit": FitConfig(learning_rate=2e-3, batch_size=4096, epochs=40, eval_every=2, patience=2),
         "evaluate": EvalConfig(k=(10, 20), groups=("all",), auc=False),
     }
     return Experiment(**base | fields)
@@ -155,7 +155,7 @@ def bm3() -> Experiment:
 
 def mmgcn() -> Experiment:
     """MMGCN: a graph a modality."""
-    return masked(MMGCN)
+    return masked(MMGCN, fit=LARGE_STEPS)
 
 
 def freedom() -> Experiment:
@@ -166,8 +166,11 @@ def freedom() -> Experiment:
 
 def mgcn() -> Experiment:
     """MGCN: gates, and a graph of alike films a modality."""
-    return masked(MGCN, ("similar_",))
+    return masked(MGCN, ("similar_",), fit=LARGE_STEPS)
 
+
+# where a step costs much however few pairs it has
+LARGE_STEPS = FitConfig(learning_rate=5e-3, batch_size=16384, epochs=40, eval_every=2, patience=2)
 
 # every multimodal model, and what its graph needs
 EVERY: Mapping[type[Recommender], tuple[str, ...]] = {
