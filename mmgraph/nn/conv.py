@@ -46,10 +46,13 @@ class RelationConv(nn.Module):
         Returns:
             [n_target, out_dim] or [len(rows), out_dim].
         """
-        parts = [spmm(a, x[r], rows=rows) @ self.weight[r] for r, a in adjacency.items()]
+        near = [(spmm(a, x[r], rows=rows), self.weight[r]) for r, a in adjacency.items()]
         if self.loop is not None and own is not None:
-            parts.append(own @ self.loop)
-        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+            near.append((own, self.loop))
+        out = near[0][0] @ near[0][1]
+        for states, weight in near[1:]:
+            out = torch.addmm(out, states, weight)
+        return out
 
 
 class ModalityConv(nn.Module):

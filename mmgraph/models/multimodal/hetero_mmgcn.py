@@ -130,6 +130,6 @@ class HeteroMMGCN(Multimodal):
             chosen = torch.unique(batch.positive)
             for m in self.modalities:
                 node = graph.node_of(m)[chosen]
-                present[m], views[m] = node >= 0, nodes[m][node.clamp_min(0)]
+                present[m], views[m] = node >= 0, F.embedding(node.clamp_min(0), nodes[m])
             terms["align"] = self.align * alignment(views, present, self.align_kind)
         return terms
