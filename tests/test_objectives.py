@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mmgraph.graph import Draws
-from mmgraph.models import BPRMF, FREEDOM, MMGCN, GRU4Rec, LightGCN, NeuMF
+from mmgraph.models import BPRMF, FREEDOM, MMGCN, GRU4Rec, LightGCL, LightGCN, NeuMF, XSimGCL
 from mmgraph.nn import DotHead, NCFHead
 from mmgraph.nn.memory import UserMeans
 from mmgraph.objectives import (
@@ -178,7 +178,7 @@ def test_alignment_and_uniformity_count_each_row_once():
 
 
 @pytest.mark.parametrize("objective", ALL, ids=lambda o: f"{type(o).__name__}-{len(repr(o))}")
-@pytest.mark.parametrize("cls", [BPRMF, LightGCN, MMGCN, FREEDOM, GRU4Rec])
+@pytest.mark.parametrize("cls", [BPRMF, LightGCN, LightGCL, XSimGCL, MMGCN, FREEDOM, GRU4Rec])
 def test_any_objective_serves_any_model(cls, objective):
     """A step has finite terms, and reaches the videos' embeddings."""
     graph = alike(twelve_nodes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,9 @@ from mmgraph.losses import embedding_l2, info_nce
 from mmgraph.models.base import Embeddings, batch_rows
 from mmgraph.models.collaborative.contrastive import chosen
 from mmgraph.models.collaborative.lightgcn import LightGCN
+from mmgraph.nn.heads import Head
 from mmgraph.nn.spectral import ItemGram
+from mmgraph.objectives import Objective
 from mmgraph.ops import spmm
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class LightGCL(LightGCN):
 
     Args:
         graph: gives U, V and, once, the decomposition.
-        embedding_dim, num_layers, l2: as :class:`LightGCN`.
+        embedding_dim, num_layers, l2, head, objective: as :class:`LightGCN`.
         contrast: λ.
         temperature: τ.
         rank: of the decomposition.
@@ -48,9 +50,12 @@ class LightGCL(LightGCN):
         contrast: float = 0.2,
         temperature: float = 0.2,
         rank: int = 5,
+        head: Head | None = None,
+        objective: Objective | None = None,
     ) -> None:
         ones = [1.0] * (num_layers + 1)
-        super().__init__(graph, embedding_dim=embedding_dim, num_layers=num_layers, l2=l2, layer_weights=ones)
+        sizes: dict[str, Any] = {"embedding_dim": embedding_dim, "num_layers": num_layers, "layer_weights": ones}
+        super().__init__(graph, l2=l2, head=head, objective=objective, **sizes)
         self.contrast, self.temperature = contrast, temperature
         self.gram = ItemGram(graph, rank=rank)
         self.gram.solve(graph)
