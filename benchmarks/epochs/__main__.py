@@ -108,7 +108,7 @@ def measure(name: str, data: str, graph: MultimodalGraph, options: argparse.Name
     for impl, make in case.products.items():
         port = case.plain(copy.deepcopy(first), thin, make)
         same = quiet_terms(port, lambda port: port.loss(sample))
-        torch.testing.assert_close(same, truth, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(same, truth, rtol=case.close, atol=case.close / 10)
 
         def plain(batch: Any, port=port) -> list[Tensor]:
             return list(port.loss(batch).values())

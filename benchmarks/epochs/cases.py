@@ -36,6 +36,8 @@ class Case(NamedTuple):
     products: dict[str, Make] = COO
     transform: Callable[[MultimodalGraph], MultimodalGraph] = lambda graph: graph
     epoch_transform: Transform | None = None
+    close: float = 1e-4
+    """How far apart, in parts of one, the terms of both may lie on the graph that is timed."""
 
 
 def mixed(graph: MultimodalGraph) -> MultimodalGraph:
@@ -116,6 +118,7 @@ MODELS = {
     "multvae": Case(models.MultVAE, collaborative.PlainMultVAE, {"anneal_steps": 0}, {"torch_dense": torch_coo}),
     "pinsage": Case(models.PinSage, content.PlainPinSage, {}, transform=RandomWalkNeighbours(10)),
     "hetero_mmgcn": Case(models.HeteroMMGCN, content.PlainHeteroMMGCN, {}),
-    "mmssl": Case(models.MMSSL, generated.PlainMMSSL, {}),
+    # videos that the same people watched have one cosine with everybody: which of them are a user's best is free
+    "mmssl": Case(models.MMSSL, generated.PlainMMSSL, {}, close=5e-3),
     "diffmm": Case(models.DiffMM, generated.PlainDiffMM, {"anchor": "modalities"}),
 }
