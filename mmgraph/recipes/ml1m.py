@@ -196,7 +196,7 @@ EVERY: Mapping[type[Recommender], tuple[str, ...]] = {
 
 def short(model: type[Recommender]) -> Experiment:
     """Two epochs of a model: that it runs where modalities are missing, not how good it is."""
-    fit = FitConfig(learning_rate=2e-3, batch_size=16384, epochs=2)
+    fit = FitConfig(learning_rate=2e-3, batch_size=32768, epochs=2)
     return masked(model, EVERY[model], fit=fit, name=f"ml1m-short-{model.__name__.lower()}")
 
 
