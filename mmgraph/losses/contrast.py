@@ -90,7 +90,7 @@ def neighbour_nce(
     if not len(anchor):
         return anchor.sum() * 0.0
     unit, rows = (F.normalize(x.float() if x.dtype in HALF else x, dim=1) for x in (anchor, table))
-    absent = None if present is None else ~present
+    absent = None if present is None or bool(present.all()) else ~present
     return _NeighbourNCE.apply(unit / temperature, rows, first, second, absent)  # type: ignore[return-value]
 
 

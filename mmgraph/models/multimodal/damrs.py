@@ -137,9 +137,12 @@ class DAMRS(WithIds):
         """The two ranks of neighbours of these videos in each view, [A, n, k]; a block of rows after another."""
         k = max(min(self.neighbours, len(self.video) // 2), 1)
         found = []
+        absent = [None if bool(here.all()) else ~here for _, here in unit.values()]
         for rows in videos.split(block_rows(self.video)):
-            cosine = [(F.embedding(rows, x) @ x.T).masked_fill_(~here, -torch.inf) for x, here in unit.values()]
-            chance = torch.stack([c.softmax(1) for c in cosine])
-            first = (chance + chance.sum(0)).topk(k, dim=2).indices
+            chance = self.video.new_empty(len(unit), len(rows), len(self.video))
+            for own, hidden, (x, _) in zip(chance, absent, unit.values(), strict=True):
+                cosine = F.embedding(rows, x) @ x.T
+                own.copy_((cosine if hidden is None else cosine.masked_fill_(hidden, -torch.inf)).softmax(1))
+            first = (chance + sum(chance[1:], chance[0])).topk(k, dim=2).indices
             found.append((first, chance.scatter_(2, first, -1.0).topk(k, dim=2).indices))
         return tuple(torch.cat(each, 1) for each in zip(*found, strict=True))  # type: ignore[return-value]
