@@ -55,17 +55,36 @@ def quick() -> Suite:
     return Suite(name="quick", experiments=rows, seeds=(0, 1, 2), trials=6)
 
 
+def _tiktok(name: str, heavy: bool) -> Suite:
+    from mmgraph.recipes import tiktok as recipes
+    from mmgraph.recipes.tiktok.budget import HEAVY, within_budget
+
+    made = [make() for make in (*recipes.COLLABORATIVE, *recipes.MULTIMODAL)]
+    trained = [each for each in made if (each.name.removeprefix("tiktok-") in HEAVY) == heavy]
+    closed = [make() for make in recipes.CLOSED if make is not recipes.slim]
+    rows = tuple(within_budget(each) for each in (*closed, *trained))
+    return Suite(name=name, experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
+
+
 def tiktok() -> Suite:
     """The trained recipes of :mod:`mmgraph.recipes.tiktok`, each tuned over six settings; three seeds.
 
     The closed forms beside them have the settings that ``tiktok_closed`` chose with the same number of trials.
     """
-    from mmgraph.recipes import tiktok as recipes
-    from mmgraph.recipes.tiktok.budget import within_budget
+    return _tiktok("tiktok", heavy=False)
 
-    closed = (make for make in recipes.CLOSED if make is not recipes.slim)
-    rows = tuple(within_budget(make()) for make in (*closed, *recipes.COLLABORATIVE, *recipes.MULTIMODAL))
-    return Suite(name="tiktok", experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
+
+def tiktok_heavy() -> Suite:
+    """The models of ``tiktok`` that train for hours on one core, beside the same closed forms."""
+    return _tiktok("tiktok-heavy", heavy=True)
+
+
+def tiktok_top() -> Suite:
+    """The six trained models that ``tiktok`` had highest on valid, under five seeds; run it where ``tiktok`` ran."""
+    from mmgraph.recipes.tiktok.budget import TOP
+
+    rows = tuple(each for each in tiktok().members() if each.name.removeprefix("tiktok-") in TOP)
+    return Suite(name="tiktok-top", experiments=rows, seeds=(0, 1, 2, 3, 4), trials=6, seconds=TIKTOK_SECONDS)
 
 
 def tiktok_best() -> Suite:

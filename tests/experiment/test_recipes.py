@@ -43,16 +43,17 @@ def test_worlds_with_more_missing_have_the_same_clicks_and_fewer_features():
 
 
 def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():
-    suite = suites.tiktok()
-    members = suite.members()
-    assert {m.name for m in members} == {make().name for make in RECIPES} - {"tiktok-slim"}
-    assert suite.trials >= 6
-    assert suite.seconds == suites.TIKTOK_SECONDS
+    light, heavy = suites.tiktok(), suites.tiktok_heavy()
+    members = [*light.members(), *(m for m in heavy.members() if not m.model.closed_form)]
+    assert sorted(m.name for m in members) == sorted({make().name for make in RECIPES} - {"tiktok-slim"})
+    assert light.trials == heavy.trials >= 6
+    assert light.seconds == heavy.seconds == suites.TIKTOK_SECONDS
+    assert {m.name.removeprefix("tiktok-") for m in suites.tiktok_top().members()} == set(budget.TOP)
     trained = [m for m in members if not m.model.closed_form]
     assert all(m.fit.patience >= 10 and m.tuning.warm_up < m.fit.epochs for m in trained)
     assert all("fit.learning_rate" in m.tuning.space for m in trained)
     assert not any(m.tuning.space for m in members if m.model.closed_form)
-    listed = {f"tiktok-{name}" for name in budget.STEPS}
+    listed = {f"tiktok-{name}" for name in (*budget.STEPS, *budget.HEAVY)}
     assert listed <= {m.name for m in trained}
 
 

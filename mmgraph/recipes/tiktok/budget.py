@@ -56,6 +56,11 @@ STEPS = {
     "mmssl": TEN_SECONDS,
 } | dict.fromkeys(("vbpr", "lightgcn", "lightgcnpp", "mmgcn", "freedom"), HALF_A_SECOND)
 
+# a run of these takes a core more than ten minutes
+HEAVY = ("damrs", "gume", "lightgcl", "multvae", "mentor", "lattice", "micro", "diffmm", "mmssl")
+# what valid had highest
+TOP = ("smore", "sgl", "lightgcnpp", "freedom", "mgcn", "bprmf")
+
 
 def within_budget(experiment: Experiment) -> Experiment:
     """The recipe with the suite's patience and epochs, tuned around its own learning rate; a closed form as it is."""
