@@ -56,10 +56,23 @@ STEPS = {
     "mmssl": TEN_SECONDS,
 } | dict.fromkeys(("vbpr", "lightgcn", "lightgcnpp", "mmgcn", "freedom"), HALF_A_SECOND)
 
-# a run of these takes a core more than ten minutes
-HEAVY = ("damrs", "gume", "lightgcl", "multvae", "mentor", "lattice", "micro", "diffmm", "mmssl")
+# six settings of these take a core an hour and more
+HEAVY = (
+    "bprmf-ccl",
+    "damrs",
+    "mvgae",
+    "cohesion",
+    "gume",
+    "lightgcl",
+    "multvae",
+    "mentor",
+    "lattice",
+    "micro",
+    "diffmm",
+    "mmssl",
+)
 # what valid had highest
-TOP = ("smore", "sgl", "lightgcnpp", "freedom", "mgcn", "bprmf")
+TOP = ("smore", "sgl", "lightgcnpp", "freedom", "slmrec", "mgcn")
 
 
 def within_budget(experiment: Experiment) -> Experiment:
