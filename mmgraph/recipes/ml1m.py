@@ -201,6 +201,11 @@ def short(model: type[Recommender]) -> Experiment:
     return masked(model, EVERY[model], fit=fit, name=f"ml1m-short-{model.__name__.lower()}")
 
 
+def dualgnn() -> Experiment:
+    """DualGNN: a graph a modality, weighed by each user, and by like-minded ones."""
+    return masked(DualGNN, EVERY[DualGNN], fit=LARGE_STEPS)
+
+
 def smore() -> Experiment:
     """SMORE: MGCN's graphs and gates, and a view of what the modalities share."""
     return masked(SMORE, EVERY[SMORE], fit=LARGE_STEPS)
@@ -208,7 +213,13 @@ def smore() -> Experiment:
 
 # not VBPR: to it a modality that is missing and zeros are the same by construction; nor BM3, which sinks below
 # popularity on films that so many have seen
-PAIRS: Mapping[str, Callable[[], Experiment]] = {"mmgcn": mmgcn, "freedom": freedom, "mgcn": mgcn, "smore": smore}
+PAIRS: Mapping[str, Callable[[], Experiment]] = {
+    "mmgcn": mmgcn,
+    "freedom": freedom,
+    "mgcn": mgcn,
+    "dualgnn": dualgnn,
+    "smore": smore,
+}
 
 
 def against_zeros(experiment: Experiment, out: Path, metric: str = "recall@20", seed: int = 0) -> dict[str, float]:

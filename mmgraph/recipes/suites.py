@@ -126,7 +126,7 @@ def sequence() -> Suite:
 
 
 def masks() -> Suite:
-    """MovieLens-1M with four modalities, 39 % of the films lacking one: four models with a mask, and with zeros."""
+    """MovieLens-1M with four modalities, 39 % of the films lacking one: five models with a mask, and with zeros."""
     from mmgraph.recipes import ml1m as recipes
 
     masked = [make() for make in recipes.PAIRS.values()]
