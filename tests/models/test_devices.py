@@ -33,7 +33,7 @@ TRAINED = [
 OBJECTIVES = [
     value
     for value in vars(objectives).values()
-    if inspect.isclass(value) and issubclass(value, Objective) and value is not Objective
+    if inspect.isclass(value) and issubclass(value, Objective) and value.__call__ is not Objective.__call__
 ]
 TRANSFORMS = [
     ModalityKNN("visual", 3, loops=True),

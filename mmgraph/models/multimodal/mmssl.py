@@ -141,8 +141,7 @@ class MMSSL(WithIds):
         every = [t for c in parts.content.values() for t in c]
         terms["features"] = self.feature_l2 * embedding_l2(graph.num_videos, *every)
         if parts.ids:
-            pairs = [(rows.of_users(v.user), emb.user) for v in parts.ids.values()]
-            each = [info_nce(a, b, self.temperature, intra=True) for a, b in pairs]
+            each = [info_nce(rows.of_users(v.user), emb.user, self.temperature, intra=True) for v in parts.ids.values()]
             terms["contrast"] = self.contrast * torch.stack(each).sum()
         seen = graph.seen.select(users)[0].dense().clamp(max=1)  # type: ignore[arg-type]
         hidden, weights = seen if self.as_coded else None, self.critic.first
