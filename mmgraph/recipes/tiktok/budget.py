@@ -56,7 +56,7 @@ STEPS = {
     "mmssl": TEN_SECONDS,
 } | dict.fromkeys(("vbpr", "lightgcn", "lightgcnpp", "mmgcn", "freedom"), HALF_A_SECOND)
 
-# six settings of these take a core an hour and more
+# the longest steps: six settings and three seeds of each take a core a quarter of an hour to hours
 HEAVY = (
     "bprmf-ccl",
     "damrs",
