@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmgraph.data.files import DamagedFile, FileLock, read_json
 from mmgraph.experiment import Choice, Experiment, Integer, Search, Trial, Tuning, Uniform, openings, run, tune
+from mmgraph.experiment.pruning import Prune
 from mmgraph.experiment.study import DEATHS, Study
 from mmgraph.graph import EdgeDrop
+from mmgraph.train import Pruned
 from tests.experiment.toys import toy, toy_split
 
 SPACE = {
@@ -113,6 +116,18 @@ def test_a_trial_that_falls_behind_is_ended_and_one_that_diverges_is_a_finding(t
     assert found.best in best
     unpruned = wild.variant(tuning=wild.tuning.model_copy(update={"prune_below": None}))
     assert not any(t.pruned for t in tune(unpruned, 8, out=tmp_path).trials)
+
+
+def test_a_trial_is_pruned_against_two_rivals_and_not_against_one():
+    def epoch(value):
+        return SimpleNamespace(report=SimpleNamespace(history=[{"epoch": 3, "r": value}]), monitor="r")
+
+    better, worse = ((3, 0.4),), ((3, 0.2),)
+    Prune([better], 0.5, 3).on_epoch(epoch(0.1))
+    Prune([better, worse], 0.5, 3).on_epoch(epoch(0.31))
+    Prune([better, worse], 0.5, 4).on_epoch(epoch(0.1))  # not yet
+    with pytest.raises(Pruned, match="below"):
+        Prune([better, worse], 0.5, 3).on_epoch(epoch(0.29))
 
 
 def test_a_torn_line_is_cut_and_a_dead_workers_trial_done_again_once(tmp_path):

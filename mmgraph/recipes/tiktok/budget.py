@@ -32,7 +32,6 @@ STEPS = {
     "bprmf": A_QUARTER,
     "ngcf": TWO_SECONDS,
     "simgcl": TWO_SECONDS,
-    "slmrec": A_SECOND,
     "dragon": TWO_SECONDS,
     "lgmrec": TWO_SECONDS,
     "pgl": TWO_SECONDS,
