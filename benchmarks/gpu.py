@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.ops.rows import write
 
-TESTS = ("tests/ops/test_spmm.py", "tests/ops/test_propagate.py", "tests/ops/test_segment_softmax.py")
+OPS = ("spmm", "propagate", "segment_softmax", "pair_dot", "topk", "knn", "gram", "sample")
+TESTS = (*(f"tests/ops/test_{op}.py" for op in OPS), "tests/train/test_cuda.py", "tests/evaluate/test_devices.py")
 MODELS = ("tests/models/test_contract.py", "-k", "gpu")
 SHAPES = (("tiktok", 64), ("gowalla", 64), ("amazon-book", 128))
 SECONDS = 330  # for everything
@@ -28,7 +29,7 @@ SECONDS = 330  # for everything
 def agreement(device: str) -> list[dict[str, Any]]:
     """How far the kernels are from the reference in float64, values and gradients, and in what a wrong address would
     touch: a table whose elements need more than 31 bits to count, where the memory holds it."""
-    from mmgraph.ops import CSR, attend, propagate, spmm
+    from mmgraph.ops import CSR, attend, knn, pair_dot, propagate, spmm, topk
     from mmgraph.ops.memory import available_bytes
 
     generator = torch.Generator().manual_seed(0)
@@ -37,10 +38,12 @@ def agreement(device: str) -> list[dict[str, Any]]:
     exact = a.to(dtype=torch.float64)
     x = torch.randn(13_000, 64, generator=generator)
     logits = torch.randn(a.num_edges, 2, generator=generator)
+    many = torch.randint(0, 13_000, (2_000, 100), generator=generator)
     ops = {
         "spmm": lambda a, x: spmm(a, x),
         "propagate": lambda a, x: propagate(a, x, 3, rows=torch.arange(0, 13_000, 7, device=x.device)),
         "attend": lambda a, x: attend(a, logits.to(x), x.view(-1, 2, 32)),
+        "pair_dot": lambda a, x: pair_dot(x[:2_000], x, many.to(x.device)),
     }
     rows = []
     for name, op in ops.items():
@@ -55,6 +58,14 @@ def agreement(device: str) -> list[dict[str, Any]]:
             bar = 2e-2 if dtype == torch.bfloat16 else 1e-5
             row = {"op": name, "dtype": str(dtype)[6:], "values": apart[0], "gradients": apart[1]}
             rows.append(row | {"bar": bar, "holds": max(apart) <= bar})
+    there = x.to(device)
+    lists = {
+        "topk": lambda x: topk(x[:5_000], x[5_000:], 20).video,
+        "knn": lambda x: knn(x, 10)[1],
+    }
+    for name, op in lists.items():
+        same = float((op(x) == op(there).cpu()).float().mean())  # sums in another order may swap what is all but equal
+        rows.append({"op": name, "dtype": "float32", "same": same, "bar": 0.999, "holds": same >= 0.999})
     wide = 2**31 // 64 + 1000
     if device == "cuda" and available_bytes(device) > 3 * wide * 64 * 2:
         last = torch.tensor([wide - 1], device=device)

@@ -62,17 +62,19 @@ def launches(dtype: str, width: int) -> Iterator[Launch]:
     kind = getattr(torch, dtype)
     acc = tl.float64 if dtype == "float64" else tl.float32
     columns, narrow = spmm.panel(width), spmm.dot_panel(width, kind)
-    shared = {"SHARE": spmm.SHARE, "WIDTH": columns, "ACC": acc}
-    gather, edges = shared | {"EDGES": spmm._EDGES}, {"EDGES": 32, "WIDTH": narrow, "ACC": acc}
+    shared = {"SHARE": spmm.share(1 << 20), "WIDTH": columns, "ACC": acc}
+    gather = shared | {"EDGES": spmm.in_flight(columns, kind.itemsize)}
+    edges = {"EDGES": 32, "WIDTH": narrow, "ACC": acc}
+    carried = {"CARRIES": spmm.CARRIES}
     parts = {"stats", "part_top", "part_mass", "part_sum"}
-    two = spmm.warps(2, spmm._EDGES * columns, kind.itemsize)
+    two = spmm.warps(2, attention._EDGES * columns, kind.itemsize)
     four = spmm.warps(4, 32 * narrow, kind.itemsize)
-    yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": True}, two)
-    yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": False}, two)
-    yield Launch(spmm._add_carries, {"carry"}, {"WIDTH": columns, "ACC": acc}, 1)
+    yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": True}, 1)
+    yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": False}, 1)
+    yield Launch(spmm._add_carries, {"carry"}, carried | {"WIDTH": columns, "ACC": acc}, 1)
     yield Launch(spmm._edge_dot, set(), edges, four)
     yield Launch(attention._attend, parts, shared | {"EDGES": attention._EDGES}, two)
-    yield Launch(attention._merge, parts, shared, 1)
+    yield Launch(attention._merge, parts, shared | carried, 1)
     yield Launch(attention._attend_edges, {"stats", "mean", "alpha"}, edges, four)
 
 

@@ -38,5 +38,6 @@ def _triton() -> bool:
 def autocast_type(x: Tensor) -> torch.dtype | None:
     """The type that ``torch.autocast`` computes in on the device of ``x``; None where it is off or not known there."""
     kind = x.device.type
-    known = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    # the first two are known: torch 2.11 cannot ask while it compiles
+    known = (kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind)) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if known else None

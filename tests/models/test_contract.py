@@ -60,7 +60,7 @@ def test_on_a_gpu_as_on_the_cpu(cls):
         epoch_transforms=contract.epoch_transforms,
     )
     users = torch.arange(8)
-    model.eval()
+    model.cpu().eval()
     with torch.no_grad():
         here = model.score(model.encode(graph), users)
         there = model.to("cuda").score(model.encode(graph.to("cuda")), users.cuda())

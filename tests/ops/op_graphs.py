@@ -23,23 +23,25 @@ def graphs(draw, square: bool = False, max_edges: int = 24) -> CSR:
     cols = rows if square else draw(st.integers(1, 9))
     count = draw(st.integers(0, max_edges)) if rows > 1 and cols > 1 else 0
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    row = torch.randint(0, max(rows - 1, 1), (count,), generator=generator)
-    col = torch.randint(0, max(cols - 1, 1), (count,), generator=generator)
+    row = torch.randint(0, max(rows - 1, 1), (count,), generator=generator, device="cpu")
+    col = torch.randint(0, max(cols - 1, 1), (count,), generator=generator, device="cpu")
     if draw(st.booleans()):
         row[: count * 3 // 4] = 0
-    values = torch.randn(count, generator=generator) if draw(st.booleans()) else None
-    return CSR.from_edges(row, col, (rows, cols), values)
+    values = torch.randn(count, generator=generator, device="cpu") if draw(st.booleans()) else None
+    return CSR.from_edges(row, col, (rows, cols), values).to(torch.get_default_device())
 
 
 def hub_graph(rows: int = 40, cols: int = 30, edges: int = 300, seed: int = 0) -> CSR:
     """Half of all edges in row 2, the lower half of the rows empty, weights with both signs."""
     generator = torch.Generator().manual_seed(seed)
-    row = torch.randint(0, max(rows // 2, 1), (edges,), generator=generator)
+    row = torch.randint(0, max(rows // 2, 1), (edges,), generator=generator, device="cpu")
     row[: edges // 2] = 2
-    col = torch.randint(0, cols, (edges,), generator=generator)
-    return CSR.from_edges(row, col, (rows, cols), torch.randn(edges, generator=generator))
+    col = torch.randint(0, cols, (edges,), generator=generator, device="cpu")
+    weight = torch.randn(edges, generator=generator, device="cpu")
+    return CSR.from_edges(row, col, (rows, cols), weight).to(torch.get_default_device())
 
 
 def normal(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Seeded normal numbers that want a gradient."""
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).to(dtype).requires_grad_()
+    drawn = torch.randn(*size, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return drawn.to(torch.get_default_device(), dtype).requires_grad_()

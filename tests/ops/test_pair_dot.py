@@ -21,7 +21,9 @@ SIZES = {  # B, N, n: one place a row, many with repeats, a row asked for by all
 
 
 def places_of(rows: int, count: int, table: int, seed: int = 2) -> torch.Tensor:
-    return torch.randint(max(table, 1), (rows, count), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(max(table, 1), (rows, count), generator=generator, device="cpu")
+    return drawn.to(torch.get_default_device())
 
 
 def same(impl, size, width, dtype):

@@ -67,18 +67,19 @@ def test_spmm_with_learned_values_and_mask_equals_the_reference(impl, a, width, 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_triton_shares_a_hub_row_between_programs(dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "SHARE", 16)
-    a = hub_graph()
+    monkeypatch.setattr(kernels, "share", lambda items: 16)
+    a = hub_graph(edges=900)  # more carries than are added at a time
     same("triton", a, normal(30, 21, dtype=dtype), dtype, values=normal(a.num_edges, seed=3, dtype=dtype))
 
 
 def test_triton_gives_the_same_bits_twice(monkeypatch):
-    monkeypatch.setattr(kernels, "SHARE", 16)
+    monkeypatch.setattr(kernels, "share", lambda items: 16)
     a, x = hub_graph(), normal(30, 5).detach()
     assert torch.equal(spmm(a, x, impl="triton"), spmm(a, x, impl="triton"))
 
 
-def test_no_row_is_left_uninitialised(monkeypatch):
+@pytest.mark.parametrize("impl", BACKENDS)
+def test_no_row_is_left_uninitialised(impl, monkeypatch):
     empty = torch.Tensor.new_empty
 
     def poisoned(tensor, *size, **options):
@@ -87,10 +88,9 @@ def test_no_row_is_left_uninitialised(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
     a = hub_graph()
-    for impl in BACKENDS:
-        matmul, dot = backend(impl).matmul, backend(impl).edge_dot
-        assert bool(matmul(a.indptr, a.indices, a.values, torch.ones(30, 4)).isfinite().all())
-        assert bool(dot(a.indptr, a.indices, torch.ones(40, 4), torch.ones(30, 4)).isfinite().all())
+    matmul, dot = backend(impl).matmul, backend(impl).edge_dot
+    assert bool(matmul(a.indptr, a.indices, a.values, torch.ones(30, 4)).isfinite().all())
+    assert bool(dot(a.indptr, a.indices, torch.ones(40, 4), torch.ones(30, 4)).isfinite().all())
 
 
 @pytest.mark.parametrize("impl", BACKENDS)
@@ -241,8 +241,9 @@ def test_every_triton_kernel_is_launched_on_the_device_of_its_tensors():
         launches = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Subscript)]
         assert launches
         assert all(id(call) in inside for call in launches), source
+    last = max(torch.cuda.device_count() - 1, 0) if torch.cuda.is_available() else 1
     with torch._subclasses.FakeTensorMode():
-        assert kernels.launching(torch.empty(1, device="cuda:1")).idx == 1
+        assert kernels.launching(torch.empty(1, device=f"cuda:{last}")).idx == last
     with kernels.launching(torch.empty(1)):
         pass
 

@@ -17,14 +17,15 @@ from torch import Tensor
 from mmgraph.ops.operand import Operand
 from mmgraph.ops.spmm import triton as spmm
 from mmgraph.ops.spmm.triton import (
+    CARRIES,
     COUNTS,
-    SHARE,
     accumulator,
     dot_panel,
     edge_rows,
     first_row,
     launching,
     panel,
+    share,
     warps,
 )
 
@@ -137,6 +138,7 @@ def _merge(
     width,
     heads,
     SHARE: tl.constexpr,
+    CARRIES: tl.constexpr,
     WIDTH: tl.constexpr,
     ACC: tl.constexpr,
 ):
@@ -158,17 +160,21 @@ def _merge(
             total = tl.zeros([WIDTH], dtype=ACC)
             at = program
             while at <= finish:
-                slot = at * 2 + tl.where(at == finish, 0, 1) + slots
-                other = tl.load(part_top + slot + one)
-                new = tl.maximum(top, other)
+                place = at + tl.arange(0, CARRIES)
+                live = place <= finish
+                slot = place * 2 + tl.where(place == finish, 0, 1) + slots
+                others = tl.load(part_top + slot, mask=live, other=float("-inf"))
+                new = tl.maximum(top, tl.max(others, axis=0))
                 base = tl.where(new == float("-inf"), 0.0, new)
                 old_scale = tl.exp(top - base)
-                new_scale = tl.exp(other - base)
-                mass = mass * old_scale + tl.load(part_mass + slot + one) * new_scale
-                piece = tl.load(part_sum + slot * width + column, mask=inside, other=0.0)
-                total = total * old_scale + piece * new_scale
+                new_scale = tl.exp(others - base)
+                masses = tl.load(part_mass + slot, mask=live, other=0.0)
+                mass = mass * old_scale + tl.sum(masses * new_scale, axis=0)
+                address = slot[:, None] * width + column[None, :]
+                pieces = tl.load(part_sum + address, mask=live[:, None] & inside[None, :], other=0.0)
+                total = total * old_scale + tl.sum(pieces * new_scale[:, None], axis=0)
                 top = new
-                at += 1
+                at += CARRIES
             whole = tl.where(mass == 0, 1.0, mass)
             tl.store(out + (row * heads + head) * width + column, total / whole, mask=inside)
             tl.store(stats + row * heads + head + one, tl.where(top == float("-inf"), 0.0, top))
@@ -231,7 +237,8 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
     if rows == 0 or edges == 0 or heads == 0:
         return out, stats.to(torch.promote_types(logits.dtype, torch.float32))
     x, logits = x.contiguous(), logits.contiguous()
-    programs, columns = -(-(rows + edges) // SHARE), panel(max(width, 1))
+    size, columns = share(rows + edges), panel(max(width, 1))
+    programs = -(-(rows + edges) // size)
     grid = (programs, -(-max(width, 1) // columns), heads)
     slots = programs * 2 * heads
     parts = (
@@ -255,7 +262,7 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
             heads,
             x.stride(0),
             x.stride(1),
-            SHARE=SHARE,
+            SHARE=size,
             EDGES=_EDGES,
             WIDTH=columns,
             ACC=acc,
@@ -270,7 +277,8 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
             edges,
             width,
             heads,
-            SHARE=SHARE,
+            SHARE=size,
+            CARRIES=CARRIES,
             WIDTH=columns,
             ACC=acc,
             num_warps=1,

@@ -17,8 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SHARE = 256  # items a program
-_EDGES = 16  # edges loaded at a time: 16 rows in flight hide the latency of HBM
+CARRIES = 16  # carries added at a time: a hub row has hundreds
 
 
 # Counts are 32 bits in a launch where they fit, but their sums and products need not: all that an address is made of is
@@ -102,7 +101,17 @@ def _spmm(
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _add_carries(carry, carry_row, out, programs, width, out_stride, WIDTH: tl.constexpr, ACC: tl.constexpr):
+def _add_carries(
+    carry,
+    carry_row,
+    out,
+    programs,
+    width,
+    out_stride,
+    CARRIES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
+):
     program = tl.program_id(0).to(tl.int64)
     column = (tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)).to(tl.int64)
     inside = column < width
@@ -110,12 +119,14 @@ def _add_carries(carry, carry_row, out, programs, width, out_stride, WIDTH: tl.c
     before = tl.load(carry_row + program - 1, mask=program > 0, other=-1)
     if (row >= 0) & (row != before):
         total = tl.load(out + row * out_stride + column, mask=inside, other=0.0).to(ACC)
-        at = program
-        same = row >= 0
-        while same:
-            total += tl.load(carry + at * width + column, mask=inside, other=0.0)
-            at += 1
-            same = tl.load(carry_row + at, mask=at < programs, other=-1) == row
+        at, more = program, 1
+        while more == 1:  # the carries of a row follow one another
+            place = at + tl.arange(0, CARRIES)
+            same = tl.load(carry_row + place, mask=place < programs, other=-1) == row
+            address = place[:, None] * width + column[None, :]
+            total += tl.sum(tl.load(carry + address, mask=same[:, None] & inside[None, :], other=0.0), axis=0)
+            at += CARRIES
+            more = tl.min(same.to(tl.int32), axis=0)
         tl.store(out + row * out_stride + column, total, mask=inside)
 
 
@@ -158,6 +169,18 @@ def accumulator(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def share(items: int) -> int:
+    """Items a program: fewer of them where there are few in all, so that every multiprocessor has programs enough to
+    hide the latency of memory, and more where each further program costs a carry."""
+    return 64 if items < 1 << 18 else 128 if items < 1 << 20 else 256
+
+
+def in_flight(columns: int, size: int) -> int:
+    """Edges a warp loads at a time, for rows of ``columns`` numbers of ``size`` bytes: 8, with 64 columns four loads
+    of 128 bits a thread; more where that would be less than one."""
+    return max(8, 32 * 16 // (columns * size))
+
+
 def panel(width: int) -> int:
     """Columns a program: a power of two, at most 128."""
     return min(max(1 << (width - 1).bit_length(), 16), 128)
@@ -193,7 +216,8 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
         return out
     if x.stride(1) != 1:
         x = x.contiguous()
-    programs = -(-(rows + edges) // SHARE)
+    size = share(rows + edges)
+    programs = -(-(rows + edges) // size)
     acc, columns = accumulator(x.dtype), panel(width)
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     carry = torch.empty(programs, width, dtype=kind, device=x.device)
@@ -213,14 +237,15 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
             width,
             x.stride(0),
             out.stride(0),
-            SHARE=SHARE,
-            EDGES=_EDGES,
+            SHARE=size,
+            EDGES=in_flight(columns, x.element_size()),
             WIDTH=columns,
             HAS=values is not None,
             ACC=acc,
-            num_warps=warps(2, _EDGES * columns, x.element_size()),
+            num_warps=1,
         )
-        _add_carries[grid](carry, carry_row, out, programs, width, out.stride(0), WIDTH=columns, ACC=acc, num_warps=1)
+        sizes = {"CARRIES": CARRIES, "WIDTH": columns, "ACC": acc, "num_warps": 1}
+        _add_carries[grid](carry, carry_row, out, programs, width, out.stride(0), **sizes)
     return out
 
 
