@@ -92,7 +92,7 @@ def main() -> None:
     start, root = time.monotonic(), Path(__file__).parents[1]
     codes = []
     for tests in (TESTS, MODELS):
-        command = [sys.executable, "-m", "pytest", *tests]
+        command = [sys.executable, "-m", "pytest", "-n", "auto", *tests]
         tested = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         codes.append(tested.returncode)
         print(tested.stdout[-2000:] if tested.returncode else tested.stdout.strip().splitlines()[-1], flush=True)

@@ -67,13 +67,12 @@ def launches(dtype: str, width: int) -> Iterator[Launch]:
     edges = {"EDGES": 32, "WIDTH": narrow, "ACC": acc}
     carried = {"CARRIES": spmm.CARRIES}
     parts = {"stats", "part_top", "part_mass", "part_sum"}
-    two = spmm.warps(2, attention._EDGES * columns, kind.itemsize)
     four = spmm.warps(4, 32 * narrow, kind.itemsize)
     yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": True}, 1)
     yield Launch(spmm._spmm, {"carry"}, gather | {"HAS": False}, 1)
     yield Launch(spmm._add_carries, {"carry"}, carried | {"WIDTH": columns, "ACC": acc}, 1)
     yield Launch(spmm._edge_dot, set(), edges, four)
-    yield Launch(attention._attend, parts, shared | {"EDGES": attention._EDGES}, two)
+    yield Launch(attention._attend, parts, gather, 1)
     yield Launch(attention._merge, parts, shared | carried, 1)
     yield Launch(attention._attend_edges, {"stats", "mean", "alpha"}, edges, four)
 

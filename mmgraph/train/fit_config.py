@@ -35,7 +35,7 @@ class FitConfig(Config):
         patience: validations without a rise of ``monitor`` before stopping.
         eval_every: epochs from one validation to the next.
         monitor: the metric that chooses the epoch.
-        device: as torch spells it.
+        device: as torch spells it. The model moves there, and the graph with it, and both stay.
         precision: ``"bf16"`` computes under autocast; the weights stay float32.
         clip_norm: the gradient of all parameters together is made no longer than this.
         checkpoint_seconds: least time between two checkpoints.

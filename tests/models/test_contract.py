@@ -61,6 +61,7 @@ def test_on_a_gpu_as_on_the_cpu(cls):
     )
     users = torch.arange(8)
     model.cpu().eval()
+    graph = graph.cpu()  # training took it along with the model
     with torch.no_grad():
         here = model.score(model.encode(graph), users)
         there = model.to("cuda").score(model.encode(graph.to("cuda")), users.cuda())

@@ -23,13 +23,12 @@ from mmgraph.ops.spmm.triton import (
     dot_panel,
     edge_rows,
     first_row,
+    in_flight,
     launching,
     panel,
     share,
     warps,
 )
-
-_EDGES = 16
 
 
 @triton.jit
@@ -263,10 +262,10 @@ def attend(indptr: Tensor, indices: Tensor, logits: Tensor, x: Tensor) -> tuple[
             x.stride(0),
             x.stride(1),
             SHARE=size,
-            EDGES=_EDGES,
+            EDGES=in_flight(columns, x.element_size()),
             WIDTH=columns,
             ACC=acc,
-            num_warps=warps(2, _EDGES * columns, x.element_size()),
+            num_warps=1,
         )
         _merge[grid](
             indptr,
