@@ -91,6 +91,17 @@ def tiktok_cuda() -> Suite:
     return _tiktok("tiktok-cuda", lambda name: name in ON_A_GPU, device="cuda")
 
 
+def tiktok_coded() -> Suite:
+    """Models whose public code does something else than their paper: both, tuned alike; run it where ``tiktok`` ran."""
+    from mmgraph.recipes.tiktok.budget import CODED
+
+    members = (*tiktok().members(), *tiktok_heavy().members())
+    papers = tuple(each for each in members if each.name.removeprefix("tiktok-") in CODED)
+    coded = tuple(each.variant({"model_args.as_coded": True}, name=f"{each.name}-coded") for each in papers)
+    rows = (*papers, *coded)
+    return Suite(name="tiktok-coded", experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
+
+
 def tiktok_top() -> Suite:
     """The six trained models that ``tiktok`` had highest on valid, under five seeds; run it where ``tiktok`` ran."""
     from mmgraph.recipes.tiktok.budget import TOP

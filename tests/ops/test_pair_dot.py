@@ -47,6 +47,14 @@ def test_products_and_gradients_are_the_references(impl, size, dtype):
     same(impl, size, 21, dtype)
 
 
+@pytest.mark.parametrize("impl", BACKENDS)
+def test_the_gradient_of_a_sum_is_one_number_repeated(impl):
+    leaves, places = (normal(40, 5), normal(6, 5, seed=1)), places_of(40, 90, 6)
+    ours, theirs = (pair_dot(*leaves, places, impl=name).sum() for name in (impl, "reference"))
+    gradients = torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)  # sums of 600
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_they_are_without_the_compiled_kernels_too(dtype, monkeypatch):
     monkeypatch.setattr(compiled, "library", lambda: None)

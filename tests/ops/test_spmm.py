@@ -72,6 +72,17 @@ def test_triton_shares_a_hub_row_between_programs(dtype, monkeypatch):
     same("triton", a, normal(30, 21, dtype=dtype), dtype, values=normal(a.num_edges, seed=3, dtype=dtype))
 
 
+@pytest.mark.parametrize("impl", BACKENDS)
+def test_one_number_repeated_is_read_as_many(impl):
+    """Weights, and the gradient of a sum, that lie in memory once."""
+    a, x, left = hub_graph(), normal(30, 5), normal(40, 5, seed=1)
+    once = torch.tensor([0.5]).expand(a.num_edges)
+    out, truth = (spmm(a, x, values=values, impl=impl) for values in (once, once.clone()))
+    assert torch.equal(out, truth)
+    ours, theirs = (edge_dot(a, left, x, impl=name).sum() for name in (impl, "reference"))
+    torch.testing.assert_close(torch.autograd.grad(ours, (left, x)), torch.autograd.grad(theirs, (left, x)))
+
+
 def test_triton_gives_the_same_bits_twice(monkeypatch):
     monkeypatch.setattr(kernels, "share", lambda items: 16)
     a, x = hub_graph(), normal(30, 5).detach()

@@ -216,6 +216,8 @@ def matmul(indptr: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, ou
         return out
     if x.stride(1) != 1:
         x = x.contiguous()
+    # a gradient, for one, may be a single number repeated by a stride of 0
+    indptr, indices, values = indptr.contiguous(), indices.contiguous(), None if values is None else values.contiguous()
     size = share(rows + edges)
     programs = -(-(rows + edges) // size)
     acc, columns = accumulator(x.dtype), panel(width)
@@ -255,6 +257,7 @@ def edge_dot(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Te
     out = left.new_empty(edges)
     if edges == 0:
         return out
+    indptr, indices = indptr.contiguous(), indices.contiguous()
     left = left if left.stride(1) == 1 else left.contiguous()
     right = right if right.stride(1) == 1 else right.contiguous()
     columns = dot_panel(width, left.dtype)
