@@ -127,7 +127,8 @@ class _Description:
             shown = [f.name for f in dataclasses.fields(value) if not (f.name[0] == "_" and f.default_factory is dict)]
             return {name: self.of(getattr(value, name)) for name in shown}
         if isinstance(value, nn.Module):
-            own = {k: self.of(v) for k, v in vars(value).items() if k[0] != "_"}
+            # whether it is being trained right now is nothing that it was made with
+            own = {k: self.of(v) for k, v in vars(value).items() if k[0] != "_" and k != "training"}
             state = {k: self.of(v) for k, v in value.state_dict().items()}
             return {"fields": own, "parts": {k: self.of(m) for k, m in value.named_children()}, "state": state}
         return self._pickled(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -446,6 +447,16 @@ def test_inspect_tells_all_that_is_wrong_with_a_folder(tmp_path):
     assert lines[2].startswith(f"error: {tmp_path}/features/visual.npy: shape (3, 4) for 2 videos")
     assert all("Fix: " in line for line in lines[:3])
     assert lines[3:] == ["3 problems", "(mmgraph --traceback … shows where)"]
+
+
+def test_a_recipe_draws_the_same_weights_whoever_reads_it(recipe):
+    source = "from mmgraph.models import BPRMF\nfrom mmgraph.nn import NCFHead\nfrom recipes_of_test_cli import knn\n\n"
+    source += "def headed():\n    args = {'head': NCFHead(8)}\n"
+    source += "    return knn().variant({'fit.monitor': 'recall@5'}, name='headed', model=BPRMF, model_args=args)\n"
+    (recipe / "headed_of_test_cli.py").write_text(source)
+    heads = [load_experiment("headed_of_test_cli.py:headed").model_args["head"] for _ in range(2)]
+    for one, other in zip(*(head.state_dict().values() for head in heads), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_file_finds_its_neighbours_from_anywhere(recipe, monkeypatch):

@@ -67,7 +67,11 @@ def _called(source: str, kind: type[T], what: str) -> T:
     ]
     if needs:
         raise UsageError(f"{source} needs arguments {needs}; write a function without any that calls it")
-    made = function()
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # weights that a recipe draws, of a head say, are the same in each process that reads it
+        made = function()
     if not isinstance(made, kind):
         raise UsageError(f"{source} returned a {type(made).__name__}, not {what}")
     return made

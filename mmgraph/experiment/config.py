@@ -37,7 +37,8 @@ class Experiment(Config):
         name: the folder under ``runs/``; letters, digits and ``. _ - =``.
         split: a function without arguments that returns a ``Split``; called when the experiment runs.
         model: a ``Recommender`` class, called with the graph and ``model_args``.
-        model_args: keyword arguments, checked against the class's signature here and now.
+        model_args: keyword arguments, checked against the class's signature here and now. Each run gets a copy, so that
+            a head, say, begins each with the weights that it has here; they are part of the run's identity.
         objective: of :mod:`mmgraph.objectives`, as the model's argument of that name; its own default when None.
         transforms: applied to the graph once, in order, each as ``transform(graph, generator)``.
         epoch_transforms: applied by ``fit`` at each epoch.

@@ -61,7 +61,8 @@ def prepare(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         make: Any = experiment.model  # each class has a signature of its own, checked by Experiment
-        model = make(graph, **experiment.given())
+        # a head, say, is the model's own: what one run trains is not where the next begins
+        model = make(graph, **copy.deepcopy(experiment.given()))
     return Prepared(built, graph, seen, model)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import polars as pl
 
@@ -56,12 +55,12 @@ def quick() -> Suite:
     return Suite(name="quick", experiments=rows, seeds=(0, 1, 2), trials=6)
 
 
-def _tiktok(name: str, kept: Callable[[str], bool], device: str = "cpu") -> Suite:
+def _tiktok(name: str, heavy: bool) -> Suite:
     from mmgraph.recipes import tiktok as recipes
-    from mmgraph.recipes.tiktok.budget import within_budget
+    from mmgraph.recipes.tiktok.budget import HEAVY, within_budget
 
     made = [make() for make in (*recipes.COLLABORATIVE, *recipes.MULTIMODAL)]
-    trained = [e.variant({"fit.device": device}) for e in made if kept(e.name.removeprefix("tiktok-"))]
+    trained = [each for each in made if (each.name.removeprefix("tiktok-") in HEAVY) == heavy]
     closed = [make() for make in recipes.CLOSED if make is not recipes.slim]
     rows = tuple(within_budget(each) for each in (*closed, *trained))
     return Suite(name=name, experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
@@ -72,23 +71,12 @@ def tiktok() -> Suite:
 
     The closed forms beside them have the settings that ``tiktok_closed`` chose with the same number of trials.
     """
-    from mmgraph.recipes.tiktok.budget import HEAVY, ON_A_GPU
-
-    return _tiktok("tiktok", lambda name: name not in HEAVY + ON_A_GPU)
+    return _tiktok("tiktok", heavy=False)
 
 
 def tiktok_heavy() -> Suite:
-    """The models of ``tiktok`` that train for a quarter of an hour to hours on a core, beside the same closed forms."""
-    from mmgraph.recipes.tiktok.budget import HEAVY
-
-    return _tiktok("tiktok-heavy", lambda name: name in HEAVY)
-
-
-def tiktok_cuda() -> Suite:
-    """Those of the models of ``tiktok`` that need a GPU to train in minutes, beside the same closed forms."""
-    from mmgraph.recipes.tiktok.budget import ON_A_GPU
-
-    return _tiktok("tiktok-cuda", lambda name: name in ON_A_GPU, device="cuda")
+    """Those that train for a quarter of an hour to hours on one core, beside the same closed forms."""
+    return _tiktok("tiktok-heavy", heavy=True)
 
 
 def tiktok_coded() -> Suite:

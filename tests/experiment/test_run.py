@@ -45,6 +45,7 @@ from mmgraph.experiment.saved import FILES
 from mmgraph.experiment.tables import Cell
 from mmgraph.graph import EdgeDrop, Exposures
 from mmgraph.models import BPRMF, Popularity
+from mmgraph.nn import NCFHead
 from mmgraph.objectives import BPR, SampledSoftmax
 from mmgraph.train import Adam, AdamW, Callback, Cosine, FitConfig
 from tests.experiment.toys import Dots, toy, toy_split, world
@@ -208,6 +209,17 @@ def test_same_seed_same_numbers_other_seed_other_numbers(tmp_path):
     first, second = run(toy(), 0, tmp_path / "a"), run(toy(), 0, tmp_path / "b")
     assert first.test["all"] == pytest.approx(second.test["all"], rel=0, abs=0, nan_ok=True)
     assert run(toy(), 1, tmp_path / "a").test["all"]["auc"] != first.test["all"]["auc"]
+
+
+def test_a_head_begins_every_run_with_the_weights_it_was_given(tmp_path):
+    head = NCFHead(8)
+    given = {name: value.clone() for name, value in head.state_dict().items()}
+    experiment = toy(model=BPRMF, model_args={"head": head, "embedding_dim": 8}, name="headed")
+    told = experiment.identity(0).id
+    first, second = (run(experiment, 0, tmp_path / name) for name in "ab")
+    assert first.test["all"] == pytest.approx(second.test["all"], rel=0, abs=0, nan_ok=True)
+    assert all(torch.equal(head.state_dict()[name], value) for name, value in given.items())
+    assert experiment.identity(0).id == told
 
 
 def test_resume_returns_a_finished_result_and_refuses_another_configuration(tmp_path):
