@@ -57,6 +57,15 @@ def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():
     assert listed <= {m.name for m in trained}
 
 
+def test_models_as_coded_differ_from_the_papers_by_that_alone():
+    members = {member.name: member for member in suites.tiktok_coded().members()}
+    assert len(members) == 2 * len(budget.CODED)
+    for name in budget.CODED:
+        paper, coded = members[f"tiktok-{name}"], members[f"tiktok-{name}-coded"]
+        assert coded.arguments() == paper.arguments() | {"as_coded": True}
+        assert coded.variant(model_args=paper.model_args, name=paper.name).resolved() == paper.resolved()
+
+
 def test_bf16_is_lightgcn_but_for_its_precision():
     assert tiktok.lightgcn_bf16().variant({"fit.precision": "fp32"}, name="tiktok-lightgcn").resolved() == (
         tiktok.lightgcn().resolved()
