@@ -68,8 +68,9 @@ HEAVY = (
     "diffmm",
     "mmssl",
 )
-# those that can do what their public code does where that is not what their paper says
-CODED = ("ngcf", "ultragcn", "grcn", "dualgnn", "lgmrec", "smore", "mentor", "cohesion")
+# those that can do what their public code does where that is not what their paper says; LGMRec, as coded, ranks by what
+# it draws, so that no run of it can be saved
+CODED = ("ngcf", "ultragcn", "grcn", "dualgnn", "smore", "mentor", "cohesion")
 # what valid had highest
 TOP = ("smore", "sgl", "lightgcnpp", "freedom", "slmrec", "mgcn")
 
