@@ -72,7 +72,7 @@ HEAVY = (
 # it draws, so that no run of it can be saved
 CODED = ("ngcf", "ultragcn", "grcn", "dualgnn", "smore", "mentor", "cohesion")
 # what valid had highest
-TOP = ("smore", "sgl", "lightgcnpp", "freedom", "slmrec", "mgcn")
+TOP = ("smore", "bprmf-ccl", "sgl", "slmrec", "lightgcnpp", "freedom", "mgcn")
 
 
 def within_budget(experiment: Experiment) -> Experiment:
