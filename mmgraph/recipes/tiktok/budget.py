@@ -51,7 +51,6 @@ STEPS = {
     "lattice": TEN_SECONDS,
     "micro": TEN_SECONDS,
     "diffmm": TEN_SECONDS,
-    "mmssl": TEN_SECONDS,
 } | dict.fromkeys(("vbpr", "lightgcn", "lightgcnpp", "mmgcn", "freedom"), HALF_A_SECOND)
 
 # the longest steps: six settings and three seeds of each take a core a quarter of an hour to hours
@@ -66,7 +65,6 @@ HEAVY = (
     "lattice",
     "micro",
     "diffmm",
-    "mmssl",
 )
 # those that can do what their public code does where that is not what their paper says; LGMRec, as coded, ranks by what
 # it draws, so that no run of it can be saved
