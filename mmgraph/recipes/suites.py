@@ -68,7 +68,7 @@ def _tiktok(name: str, heavy: bool) -> Suite:
 
 
 def tiktok() -> Suite:
-    """The trained recipes of :mod:`mmgraph.recipes.tiktok` but the heavy, each tuned over six settings; three seeds.
+    """The trained recipes of :mod:`mmgraph.recipes.tiktok` but the heavy and MMSSL, each tuned over six settings.
 
     The closed forms beside them have the settings that ``tiktok_closed`` chose with the same number of trials.
     """

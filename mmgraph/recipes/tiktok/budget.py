@@ -1,4 +1,5 @@
-"""What one training of ``mmgraph bench tiktok`` may cost: one to two minutes of one core, whatever the model.
+"""What one training of ``mmgraph bench tiktok`` costs: one to two minutes of one core, whatever the model (DA-MRS and
+DiffMM, of ``tiktok_heavy``, ten and sixteen).
 
 A model with long epochs gets fewer of them, and larger steps at a rate as much higher: what costs there is the
 propagation, once a step.
