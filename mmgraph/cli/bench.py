@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmgraph.cli.board import Board, summary
+from mmgraph.cli.run import changed_suite
 from mmgraph.cli.shell import errors_for_people, print_json, say, say_table, this_command
 from mmgraph.cli.sources import load_suite
 from mmgraph.cli.workers import beside
@@ -24,6 +25,10 @@ def bench(
     status: Annotated[bool, typer.Option("--status", help="Say where it stands, and do nothing.")] = False,
     mock: Annotated[bool, typer.Option("--mock", help="One step of everything; no test is opened.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed.")] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="In every row, as fit.device=cuda; may be given again."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that work the suite.")] = 1,
     out: Annotated[Path, typer.Option(help="Where runs/ goes: results lie in OUT/EXPERIMENT/SEED.")] = Path("runs"),
     extract: Annotated[Path | None, typer.Option(help="Write the results to this file, a JSON line each.")] = None,
@@ -35,7 +40,7 @@ def bench(
     What is done under the same identity is skipped; start it in several terminals and each takes the next run.
     """
     with errors_for_people(lambda: f"to go on: {this_command()}"):
-        suite = load_suite(source)
+        suite = changed_suite(load_suite(source), changes or [])
         from mmgraph.experiment import extract as write_extract
         from mmgraph.experiment import run_suite, suite_progress
 

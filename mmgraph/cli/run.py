@@ -15,7 +15,7 @@ from mmgraph.cli.sources import load_experiment
 from mmgraph.process import launched
 
 if TYPE_CHECKING:
-    from mmgraph.experiment import Experiment, Result
+    from mmgraph.experiment import Experiment, Result, Suite
 
 
 def run(
@@ -107,12 +107,7 @@ def changed(experiment: Experiment, changes: list[str]) -> Experiment:
         UsageError: text without ``=``.
         ValueError: a field that does not exist, or a value that does not fit.
     """
-    settings: dict[str, Any] = {}
-    for text in changes:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            raise UsageError(f"--set {text}: write FIELD=VALUE, as --set fit.learning_rate=1e-3")
-        settings[path] = _value(value)
+    settings = _settings(changes)
     if not settings:
         return experiment
     if "name" not in settings:
@@ -121,6 +116,30 @@ def changed(experiment: Experiment, changes: list[str]) -> Experiment:
     measured = {path: value for path, value in settings.items() if path.startswith("evaluate")}
     baselines = tuple(baseline.variant(measured) for baseline in experiment.baselines)
     return experiment.variant(settings, baselines=baselines)
+
+
+def changed_suite(suite: Suite, changes: list[str]) -> Suite:
+    """The suite with these settings applied to every row, each named after them; ``seeds=`` in place of the suite's.
+
+    Raises:
+        UsageError: as :func:`changed`, and for ``name=``.
+        ValueError: as :func:`changed`.
+    """
+    settings = _settings(changes)
+    if "name" in settings:
+        raise UsageError("--set name=…: the rows of a suite keep names of their own")
+    rows = tuple(changed(member, changes) for member in suite.members())
+    return suite.model_copy(update={"experiments": rows, "seeds": None if "seeds" in settings else suite.seeds})
+
+
+def _settings(changes: list[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in changes:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set {text}: write FIELD=VALUE, as --set fit.learning_rate=1e-3")
+        settings[path] = _value(value)
+    return settings
 
 
 def _value(text: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmgraph.cli.run import columns
+from mmgraph.cli.run import changed_suite, columns
 from mmgraph.cli.shell import UsageError, errors_for_people, print_json, say
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ def table(
     group: Annotated[str, typer.Option(help="all, warm, cold or another group of the results.")] = "all",
     stage: Annotated[str, typer.Option(help="test or valid.")] = "test",
     out: Annotated[Path, typer.Option(help="Where the runs of a SUITE lie.")] = Path("runs"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="As mmgraph bench was told, of a SUITE."),
+    ] = None,
     quoted: Annotated[
         Path | None,
         typer.Option(help="A claims ledger: its rows under this protocol, marked with how they were chosen."),
@@ -41,7 +45,10 @@ def table(
             raise UsageError("give one of --markdown, --latex, --html and --json")
         if stage not in ("test", "valid"):
             raise UsageError(f"--stage is test or valid, not {stage!r}")
-        suite = None if any(folder.exists() for folder in folders) or len(folders) > 1 else _suite(folders[0])
+        of_runs = len(folders) > 1 or any(folder.exists() for folder in folders)
+        if of_runs and changes:
+            raise UsageError("--set is of a suite; runs that are done are what they are")
+        suite = None if of_runs else changed_suite(_suite(folders[0]), changes or [])
         results = results_below(folders) if suite is None else _finished(suite, out)
         protocols = list(dict.fromkeys(r.protocol for r in results))
         parts = [results] if suite is None else [[r for r in results if r.protocol == p] for p in protocols]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -55,40 +56,59 @@ def quick() -> Suite:
     return Suite(name="quick", experiments=rows, seeds=(0, 1, 2), trials=6)
 
 
-def _tiktok(name: str, heavy: bool) -> Suite:
+def _tiktok(name: str, of: Callable[[str], bool], device: str = "cpu") -> Suite:
+    """The trained recipes that are ``of`` it, on that device, and the closed forms."""
     from mmgraph.recipes import tiktok as recipes
-    from mmgraph.recipes.tiktok.budget import HEAVY, within_budget
+    from mmgraph.recipes.tiktok.budget import within_budget
 
-    # an epoch of MMSSL takes a core a minute, SLIM ten of them in all
-    made = [make() for make in (*recipes.COLLABORATIVE, *recipes.MULTIMODAL) if make is not recipes.mmssl]
-    trained = [each for each in made if (each.name.removeprefix("tiktok-") in HEAVY) == heavy]
-    closed = [make() for make in recipes.CLOSED if make is not recipes.slim]
+    made = [make() for make in (*recipes.COLLABORATIVE, *recipes.MULTIMODAL)]
+    trained = [each.variant({"fit.device": device}) for each in made if of(each.name.removeprefix("tiktok-"))]
+    closed = [make() for make in recipes.CLOSED]
     rows = tuple(within_budget(each) for each in (*closed, *trained))
     return Suite(name=name, experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
 
 
 def tiktok() -> Suite:
-    """The trained recipes of :mod:`mmgraph.recipes.tiktok` but the heavy and MMSSL, each tuned over six settings.
+    """The trained recipes of :mod:`mmgraph.recipes.tiktok` but the two below, each tuned over six settings.
 
     The closed forms beside them have the settings that ``tiktok_closed`` chose with the same number of trials.
     """
-    return _tiktok("tiktok", heavy=False)
+    from mmgraph.recipes.tiktok.budget import HEAVIEST, HEAVY
+
+    return _tiktok("tiktok", lambda name: name not in (*HEAVY, *HEAVIEST))
 
 
 def tiktok_heavy() -> Suite:
     """Those that train for a quarter of an hour to hours on one core, beside the same closed forms."""
-    return _tiktok("tiktok-heavy", heavy=True)
+    from mmgraph.recipes.tiktok.budget import HEAVY
+
+    return _tiktok("tiktok-heavy", HEAVY.__contains__)
+
+
+def tiktok_cuda() -> Suite:
+    """Those whose every training takes a core ten minutes to an hour, on a GPU."""
+    from mmgraph.recipes.tiktok.budget import HEAVIEST
+
+    return _tiktok("tiktok-cuda", HEAVIEST.__contains__, "cuda")
 
 
 def tiktok_coded() -> Suite:
     """Models whose public code does something else than their paper: both, tuned alike; run it where ``tiktok`` ran."""
     from mmgraph.recipes.tiktok.budget import CODED
 
-    members = (*tiktok().members(), *tiktok_heavy().members())
-    papers = tuple(each for each in members if each.name.removeprefix("tiktok-") in CODED)
+    return _coded("tiktok-coded", (*tiktok().members(), *tiktok_heavy().members()), CODED)
+
+
+def tiktok_coded_cuda() -> Suite:
+    """The same of MMSSL and DiffMM; run it where ``tiktok_cuda`` ran."""
+    return _coded("tiktok-coded-cuda", tiktok_cuda().members(), ("mmssl", "diffmm"))
+
+
+def _coded(name: str, members: Sequence[Experiment], names: Sequence[str]) -> Suite:
+    papers = tuple(each for each in members if each.name.removeprefix("tiktok-") in names)
     coded = tuple(each.variant({"model_args.as_coded": True}, name=f"{each.name}-coded") for each in papers)
     rows = (*papers, *coded)
-    return Suite(name="tiktok-coded", experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
+    return Suite(name=name, experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
 
 
 def tiktok_top() -> Suite:
@@ -147,15 +167,21 @@ def sequence() -> Suite:
 
 
 def masks() -> Suite:
-    """MovieLens-1M with four modalities, 39 % of the films lacking one: five models with a mask, and with zeros.
+    """MovieLens-1M with four modalities, 39 % of the films lacking one: two models with a mask, and with zeros."""
+    return _masks("masks", "cpu", "mmgcn", "dualgnn")
 
-    Three seeds of those that train in minutes, one of those that take a quarter of an hour.
-    """
+
+def masks_cuda() -> Suite:
+    """The same of three that want hundreds of epochs, on a GPU."""
+    return _masks("masks-cuda", "cuda", "freedom", "mgcn", "smore")
+
+
+def _masks(name: str, device: str, *models: str) -> Suite:
     from mmgraph.recipes import ml1m as recipes
 
-    masked = [make() for make in recipes.PAIRS.values()]
+    masked = [recipes.PAIRS[model]().variant({"fit.device": device}) for model in models]
     rows = tuple(row for each in masked for row in (each, recipes.filled(each)))
-    return Suite(name="masks", experiments=rows)
+    return Suite(name=name, experiments=rows)
 
 
 def ml1m() -> Suite:

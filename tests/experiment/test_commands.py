@@ -105,6 +105,20 @@ def test_bench_does_shows_and_goes_on(file):
     assert "returned a Experiment, not a Suite" in wrong.output
 
 
+def test_settings_reach_every_row_of_a_suite(file):
+    given = (f"{file}:suite", "--set", "evaluate.k=[3,5]", "--set", "seeds=[4]")
+    done = call("bench", *given)
+    assert done.exit_code == 0, done.output
+    rows = finished("runs")
+    assert sorted(r.experiment for r in rows) == ["bpr-k=_3_5_-tuned", "dots-k=_3_5_", "popularity-k=_3_5_"]
+    assert {r.seed for r in rows} == {4}
+    assert all("recall@3" in r.test["all"] for r in rows)
+    assert "dots-k=_3_5_" in call("table", *given, "--metric", "recall@3").output
+    assert "no finished run" in call("table", f"{file}:suite").output
+    assert "of a suite" in call("table", "runs", "--set", "fit.epochs=1").output
+    assert "names of their own" in call("bench", f"{file}:suite", "--set", "name=mine").output
+
+
 def test_a_run_is_overwritten_on_demand_alone(file):
     assert call("run", f"{file}:dots", "--seed", "0").exit_code == 0
     refused = call("run", f"{file}:dots", "--seed", "0")

@@ -43,25 +43,28 @@ def test_worlds_with_more_missing_have_the_same_clicks_and_fewer_features():
 
 
 def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():
-    light, heavy = suites.tiktok(), suites.tiktok_heavy()
-    members = [*light.members(), *(m for m in heavy.members() if not m.model.closed_form)]
-    too_long = {"tiktok-slim", "tiktok-mmssl"}
-    assert sorted(m.name for m in members) == sorted({make().name for make in RECIPES} - too_long)
-    assert light.trials == heavy.trials >= 6
-    assert light.seconds == heavy.seconds == suites.TIKTOK_SECONDS
+    light, *others = suites.tiktok(), suites.tiktok_heavy(), suites.tiktok_cuda()
+    members = [*light.members(), *(m for other in others for m in other.members() if not m.model.closed_form)]
+    assert sorted(m.name for m in members) == sorted(make().name for make in RECIPES)
+    for suite in (light, *others):
+        assert (suite.trials, suite.seconds) == (6, suites.TIKTOK_SECONDS)
+        device = "cuda" if suite.name == "tiktok-cuda" else "cpu"
+        assert {m.fit.device for m in suite.members() if not m.model.closed_form} == {device}
     assert {m.name.removeprefix("tiktok-") for m in suites.tiktok_top().members()} == set(budget.TOP)
     trained = [m for m in members if not m.model.closed_form]
     assert all(m.fit.patience >= 10 and m.tuning.warm_up < m.fit.epochs for m in trained)
     assert all("fit.learning_rate" in m.tuning.space for m in trained)
     assert not any(m.tuning.space for m in members if m.model.closed_form)
-    listed = {f"tiktok-{name}" for name in (*budget.STEPS, *budget.HEAVY)}
+    listed = {f"tiktok-{name}" for name in (*budget.STEPS, *budget.HEAVY, *budget.HEAVIEST)}
     assert listed <= {m.name for m in trained}
 
 
 def test_models_as_coded_differ_from_the_papers_by_that_alone():
-    members = {member.name: member for member in suites.tiktok_coded().members()}
-    assert len(members) == 2 * len(budget.CODED)
-    for name in budget.CODED:
+    every = (*suites.tiktok_coded().members(), *suites.tiktok_coded_cuda().members())
+    members = {member.name: member for member in every}
+    names = (*budget.CODED, "mmssl", "diffmm")
+    assert len(members) == 2 * len(names)
+    for name in names:
         paper, coded = members[f"tiktok-{name}"], members[f"tiktok-{name}-coded"]
         assert coded.arguments() == paper.arguments() | {"as_coded": True}
         assert coded.variant(model_args=paper.model_args, name=paper.name).resolved() == paper.resolved()
