@@ -28,7 +28,7 @@ TWO_SECONDS = Budget(50, 4096)
 THREE_SECONDS = Budget(40, 4096)
 FIVE_SECONDS = Budget(40, 8192)
 TEN_SECONDS = Budget(30, 8192)
-ON_A_GPU = Budget(100, 2048)
+ON_A_GPU = Budget(60, 2048)
 
 STEPS = {
     "bprmf": A_QUARTER,
@@ -51,7 +51,7 @@ STEPS = {
     "mentor": TEN_SECONDS,
     "lattice": TEN_SECONDS,
     "micro": TEN_SECONDS,
-    "damrs": ON_A_GPU,
+    "damrs": A_SECOND,
     "mmssl": ON_A_GPU,
     "diffmm": ON_A_GPU,
 } | dict.fromkeys(("vbpr", "lightgcn", "lightgcnpp", "mmgcn", "freedom"), HALF_A_SECOND)
