@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from mmgraph.models.closed.ease import BLOCK, EASE
+from mmgraph.models.closed.ease import EASE
 from mmgraph.models.closed.linear import interaction_matrix
 from mmgraph.ops import dense_gram
 from mmgraph.ops.memory import Need, dense_bytes
 
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
+
+ROWS = 32  # of W, moved before XᵀX W is brought up to date
 
 
 class SLIM(EASE):
@@ -48,25 +51,32 @@ class SLIM(EASE):
         self.alpha, self.l1_ratio, self.sweeps, self.tolerance = alpha, l1_ratio, sweeps, tolerance
 
     def solve(self, graph: MultimodalGraph) -> None:
-        """Coordinate descent, one row of W (all videos' weights on one) at a time."""
+        """Coordinate descent, one row of W (all videos' weights on one) at a time. What a block of rows changes in
+        XᵀX W is added at once, for the columns that changed."""
         gram = dense_gram(interaction_matrix(graph), torch.empty_like(self.weight)).div_(graph.num_users)
-        shrink, ridge = self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio)
-        weight, reached = self.weight.zero_(), torch.zeros_like(gram)  # reached = gram @ weight, kept up to date
+        weight, reached = self.weight.zero_(), torch.zeros_like(gram)  # reached = (XᵀX W)ᵀ / U
         for _ in range(self.sweeps):
             moved = 0.0
-            for j in range(len(gram)):
-                own = gram[j].nonzero().flatten()  # videos that somebody watched with this one, and itself
-                near = own[own != j]
-                pull = gram[j, near] - reached[j, near] + gram[j, j] * weight[j, near]
-                step = (pull - shrink).clamp_min(0) / (gram[j, j] + ridge) - weight[j, near]
-                there = step.nonzero().flatten()
-                if not len(there):
-                    continue
-                near, step = near[there], step[there]
-                moved = max(moved, float(step.abs().max()))
-                weight[j, near] += step
-                for rows in own.split(BLOCK):
-                    reached[rows.unsqueeze(1), near] += gram[rows, j].unsqueeze(1) * step
+            for start in range(0, len(gram), ROWS):
+                rows = slice(start, start + ROWS)
+                step = self._step(gram[rows], weight[rows], reached[:, rows].T, start)
+                there = step.any(0).nonzero().flatten()
+                if len(there):
+                    weight[rows] += step
+                    reached.index_add_(0, there, step[:, there].T @ gram[rows])
+                    moved = max(moved, float(step.abs().max()))
             if moved <= self.tolerance:
                 break
         self.solved.fill_(True)
+
+    def _step(self, gram: Tensor, weight: Tensor, reached: Tensor, start: int) -> Tensor:
+        """By how much rows ``start``, … of W move, one after the other, [b, V]; the others [b, V] are theirs."""
+        shrink, ridge = self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio)
+        inner, step = gram[:, start : start + len(gram)], torch.empty_like(weight)
+        own = inner.diagonal().unsqueeze(1)
+        pull, size = gram - reached + own * weight - shrink, (own + ridge).clamp_min(1e-30)
+        for i, row in enumerate(step):
+            torch.sub(pull[i].clamp_min(0) / size[i], weight[i], out=row)
+            row[start + i] = 0
+            pull[i + 1 :].addr_(inner[i + 1 :, i], row, alpha=-1)
+        return step
