@@ -210,8 +210,8 @@ def dualgnn() -> Experiment:
     return masked(DualGNN, EVERY[DualGNN], fit=LARGE_STEPS, seeds=(0, 1, 2))
 
 
-# not VBPR: to it a modality that is missing and zeros are the same by construction; nor BM3 and SMORE, which do not rise
-# above popularity here at settings that nobody tuned
+# not VBPR: to it a modality that is missing and zeros are the same by construction; nor BM3 and SMORE, which stay below
+# popularity here at settings that nobody tuned
 PAIRS: Mapping[str, Callable[[], Experiment]] = {
     "mmgcn": mmgcn,
     "freedom": freedom,

@@ -31,7 +31,7 @@ class SLIM(EASE):
         alpha: α.
         l1_ratio: ρ.
         sweeps: over all coordinates, at most.
-        tolerance: stops when no weight moves by more.
+        tolerance: stops when no weight moves by more; a tenth of it is no move.
 
     Raises:
         NotEnoughMemory: (a ValueError) there is no room for it.
@@ -78,5 +78,6 @@ class SLIM(EASE):
         for i, row in enumerate(step):
             torch.sub(pull[i].clamp_min(0) / size[i], weight[i], out=row)
             row[start + i] = 0
+            row.masked_fill_(row.abs() < self.tolerance / 10, 0)
             pull[i + 1 :].addr_(inner[i + 1 :, i], row, alpha=-1)
         return step
