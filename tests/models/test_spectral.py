@@ -112,7 +112,8 @@ def test_ials_solves_each_row_by_its_normal_equations():
 def test_slim_equals_scikit_learns_elastic_net(monkeypatch):
     from sklearn.linear_model import ElasticNet
 
-    monkeypatch.setattr("mmgraph.models.closed.slim.ROWS", 2)  # rows are of several blocks
+    monkeypatch.setattr("mmgraph.models.closed.slim.ROWS", 2)  # blocks of some rows and columns
+    monkeypatch.setattr("mmgraph.models.closed.slim.COLUMNS", 3)
     _, model = solved(SLIM, alpha=0.05, l1_ratio=0.3, sweeps=500, tolerance=1e-8)
     x = twelve_nodes().seen.dense().double().numpy()
     for v in range(7):

@@ -15,7 +15,8 @@ from mmgraph.ops.memory import Need, dense_bytes
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
-ROWS = 32  # of W, moved before XᵀX W is brought up to date
+# rows of W that are moved before XᵀX W is brought up to date, and columns of it that are so at once: what stays in cache
+ROWS, COLUMNS = 16, 64
 
 
 class SLIM(EASE):
@@ -61,10 +62,10 @@ class SLIM(EASE):
                 rows = slice(start, start + ROWS)
                 step = self._step(gram[rows], weight[rows], reached[:, rows].T, start)
                 there = step.any(0).nonzero().flatten()
-                if len(there):
-                    weight[rows] += step
-                    reached.index_add_(0, there, step[:, there].T @ gram[rows])
-                    moved = max(moved, float(step.abs().max()))
+                weight[rows] += step
+                for part in there.split(COLUMNS):
+                    reached.index_add_(0, part, step[:, part].T @ gram[rows])
+                moved = max(moved, float(step.abs().max()))
             if moved <= self.tolerance:
                 break
         self.solved.fill_(True)
