@@ -15,7 +15,7 @@ from mmgraph.ops.memory import Need, dense_bytes
 if TYPE_CHECKING:
     from mmgraph.graph.multimodal import MultimodalGraph
 
-# rows of W that are moved before XᵀX W is brought up to date, and columns of it that are so at once: what stays in cache
+# rows of W moved before XᵀX W is brought up to date, and columns of it that are so at once: what stays in cache
 ROWS, COLUMNS = 16, 64
 
 
