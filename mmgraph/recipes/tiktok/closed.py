@@ -84,7 +84,7 @@ def add_ease() -> Experiment:
 def slim() -> Experiment:
     """SLIM with the elastic net."""
     space: dict[str, Range] = {"alpha": Uniform(1e-5, 1e-1, log=True), "l1_ratio": Uniform(1e-4, 1.0, log=True)}
-    return _solved("slim", SLIM, {"alpha": 1e-3, "l1_ratio": 0.1}, space)
+    return _solved("slim", SLIM, {"alpha": 1.17e-5, "l1_ratio": 3.06e-4}, space)
 
 
 def ials() -> Experiment:
