@@ -141,7 +141,7 @@ def tiktok_best() -> Suite:
 
 
 def tiktok_closed() -> Suite:
-    """What is solved on TikTok in seconds, SLIM in minutes, and BPR-MF, at settings that six trials each chose on valid."""
+    """What is solved, in seconds (SLIM: minutes), and BPR-MF, at settings that six trials each chose on valid."""
     from mmgraph.recipes import tiktok as recipes
 
     rows = (*recipes.CLOSED, recipes.bprmf)
