@@ -99,7 +99,7 @@ LONG: dict[str, dict[str, Any]] = {
 }
 # those that can do what their public code does where that is not what their paper says; LGMRec, as coded, ranks by what
 # it draws, so that no run of it can be saved
-CODED = ("ngcf", "ultragcn", "grcn", "dualgnn", "smore", "mentor", "cohesion")
+CODED = ("ngcf", "ultragcn", "grcn", "dualgnn", "dragon", "smore", "mentor", "cohesion")
 # what valid had highest
 TOP = ("smore", "bprmf-ccl", "sgl", "slmrec", "lightgcnpp", "freedom", "mgcn")
 
