@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import polars as pl
 
@@ -96,19 +96,20 @@ def tiktok_coded() -> Suite:
     """Models whose public code does something else than their paper: both, tuned alike; run it where ``tiktok`` ran."""
     from mmgraph.recipes.tiktok.budget import CODED
 
-    return _coded("tiktok-coded", (*tiktok().members(), *tiktok_heavy().members()), CODED)
+    members = (*tiktok().members(), *tiktok_heavy().members())
+    papers = [each for each in members if each.name.removeprefix("tiktok-") in CODED]
+    rows = (*papers, *map(_coded, papers))
+    return Suite(name="tiktok-coded", experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
 
 
-def tiktok_coded_cuda() -> Suite:
-    """The same of MMSSL and DiffMM; run it where ``tiktok_cuda`` ran."""
-    return _coded("tiktok-coded-cuda", tiktok_cuda().members(), ("mmssl", "diffmm"))
+def tiktok_long_coded() -> Suite:
+    """The same of DiffMM, at the setting that its paper's form was tuned to; run it where ``tiktok_long`` ran."""
+    paper = next(each for each in tiktok_long().members() if each.name == "tiktok-diffmm-long")
+    return Suite(name="tiktok-long-coded", experiments=(paper, _coded(paper)), seeds=(0, 1, 2))
 
 
-def _coded(name: str, members: Sequence[Experiment], names: Sequence[str]) -> Suite:
-    papers = tuple(each for each in members if each.name.removeprefix("tiktok-") in names)
-    coded = tuple(each.variant({"model_args.as_coded": True}, name=f"{each.name}-coded") for each in papers)
-    rows = (*papers, *coded)
-    return Suite(name=name, experiments=rows, seeds=(0, 1, 2), trials=6, seconds=TIKTOK_SECONDS)
+def _coded(paper: Experiment) -> Experiment:
+    return paper.variant({"model_args.as_coded": True}, name=f"{paper.name}-coded")
 
 
 def tiktok_top() -> Suite:

@@ -60,9 +60,9 @@ def test_every_trained_model_of_the_tiktok_suite_has_the_same_budget():
 
 
 def test_models_as_coded_differ_from_the_papers_by_that_alone():
-    every = (*suites.tiktok_coded().members(), *suites.tiktok_coded_cuda().members())
+    every = (*suites.tiktok_coded().members(), *suites.tiktok_long_coded().members())
     members = {member.name: member for member in every}
-    names = (*budget.CODED, "mmssl", "diffmm")
+    names = (*budget.CODED, "diffmm-long")
     assert len(members) == 2 * len(names)
     for name in names:
         paper, coded = members[f"tiktok-{name}"], members[f"tiktok-{name}-coded"]
