@@ -122,6 +122,8 @@ def test_slim_equals_scikit_learns_elastic_net(monkeypatch):
         net = ElasticNet(alpha=0.05, l1_ratio=0.3, positive=True, fit_intercept=False, tol=1e-10, max_iter=10_000)
         net.fit(rest, x[:, v])
         torch.testing.assert_close(model.weight[:, v].double(), torch.from_numpy(net.coef_), atol=1e-5, rtol=1e-4)
+    with pytest.warns(UserWarning, match="still moved by"):
+        solved(SLIM, alpha=0.05, l1_ratio=0.3, sweeps=1, tolerance=1e-8)
 
 
 def test_add_ease_is_a_mixture_of_two():

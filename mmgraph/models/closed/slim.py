@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +32,7 @@ class SLIM(EASE):
         graph: gives V.
         alpha: α.
         l1_ratio: ρ.
-        sweeps: over all coordinates, at most.
+        sweeps: over all coordinates, at most; where they end it, a warning says so.
         tolerance: stops when no weight moves by more; a tenth of it is no move.
 
     Raises:
@@ -56,6 +57,7 @@ class SLIM(EASE):
         XᵀX W is added at once, for the columns that changed."""
         gram = dense_gram(interaction_matrix(graph), torch.empty_like(self.weight)).div_(graph.num_users)
         weight, reached = self.weight.zero_(), torch.zeros_like(gram)  # reached = (XᵀX W)ᵀ / U
+        moved = 0.0
         for _ in range(self.sweeps):
             moved = 0.0
             for start in range(0, len(gram), ROWS):
@@ -68,6 +70,9 @@ class SLIM(EASE):
                 moved = max(moved, float(step.abs().max()))
             if moved <= self.tolerance:
                 break
+        else:
+            told = f"a weight still moved by {moved:.2g} in the last of {self.sweeps} sweeps"
+            warnings.warn(f"SLIM: {told}: give it more, or a larger tolerance", stacklevel=2)
         self.solved.fill_(True)
 
     def _step(self, gram: Tensor, weight: Tensor, reached: Tensor, start: int) -> Tensor:
